@@ -1,0 +1,107 @@
+"""The node's clock: milliseconds since boot that never go back, and what they are in UTC.
+
+Readings carry uptime. It becomes UTC when they are published, so what was sampled before the first
+synchronisation is dated by it too. Time comes by SNTP (RFC 4330), from the first server that answers sanely.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+
+import machine
+from micropython import const
+
+from limpet.log import log
+
+UNKNOWN = "unknown"  # no time yet
+HOLDOVER = "holdover"  # the RTC ran through a reset; not checked since
+SYNCED = "synced"
+
+_NTP_TO_UNIX = 2208988800  # 1900 to 1970, in seconds
+_ERA = 4294967296  # NTP's seconds wrap in 2036
+_EPOCH_YEAR = time.gmtime(0)[0]
+_PORT_EPOCH = 946684800 if _EPOCH_YEAR == 2000 else 0  # the port's epoch in unix time
+_OLDEST_YEAR = const(2025)  # no node of this firmware has lived before
+_ANSWER_MS = const(2000)
+_MAX_ROUND_TRIP_MS = const(1000)
+
+
+class Clock:
+    """`trust` is one of UNKNOWN, HOLDOVER, SYNCED."""
+
+    def __init__(self):
+        self._ticks = time.ticks_ms()
+        self._uptime = 0
+        self._boot_unix_ms = 0
+        self.trust = UNKNOWN
+        if time.gmtime()[0] >= _OLDEST_YEAR:
+            self._boot_unix_ms = (time.time() + _PORT_EPOCH) * 1000
+            self.trust = HOLDOVER
+
+    def uptime_ms(self):
+        """Milliseconds since boot. Must be called at least once in six days: ticks wrap after twelve."""
+        now = time.ticks_ms()
+        self._uptime += time.ticks_diff(now, self._ticks)
+        self._ticks = now
+        return self._uptime
+
+    def unix_ms(self, uptime_ms):
+        """UTC of a moment of this boot, in milliseconds since 1970; only when trust is not UNKNOWN."""
+        return self._boot_unix_ms + uptime_ms
+
+    async def sync(self, servers):
+        """Ask the servers in order until one has told the time. True when one has."""
+        for server in servers:
+            try:
+                await self._ask(server["host"], server["port"])
+                return True
+            except (OSError, ValueError) as e:
+                log("clock", "%s: %s" % (server["host"], e))
+            except asyncio.TimeoutError:
+                log("clock", server["host"] + ": no answer")
+        return False
+
+    async def _ask(self, host, port):
+        address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(address)
+            # Our transmit time comes back as the originate time: a cookie against stray and forged answers.
+            cookie = struct.pack(">II", time.ticks_us(), time.ticks_cpu())
+            sent = self.uptime_ms()
+            sock.send(b"\x23" + bytes(39) + cookie)
+            answer = await asyncio.wait_for_ms(asyncio.StreamReader(sock).read(48), _ANSWER_MS)
+            self._set(parse_answer(answer, cookie), sent, self.uptime_ms())
+        finally:
+            sock.close()
+
+    def _set(self, unix_ms, sent, received):
+        if received - sent > _MAX_ROUND_TRIP_MS:
+            raise ValueError("round trip too long")
+        # The server's time was true half a round trip ago.
+        self._boot_unix_ms = unix_ms + (received - sent) // 2 - received
+        self.trust = SYNCED
+        self._set_rtc(self.unix_ms(received))
+        log("clock", "synced, round trip %d ms" % (received - sent))
+
+    def _set_rtc(self, unix_ms):
+        # TLS reads the chip's own clock to check certificates, and it survives resets.
+        t = time.gmtime(unix_ms // 1000 - _PORT_EPOCH)
+        machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], unix_ms % 1000 * 1000))
+
+
+def parse_answer(answer, cookie):
+    """The transmit time of an SNTP answer (RFC 4330 §4, §5) in unix ms. Raises ValueError for a bad one."""
+    if len(answer) < 48 or answer[24:32] != cookie:
+        raise ValueError("not an answer to our question")
+    if answer[0] & 7 != 4 or answer[0] >> 6 == 3 or not 1 <= answer[1] <= 15:
+        raise ValueError("server is not synchronised")
+    seconds, fraction = struct.unpack(">II", answer[40:48])
+    if seconds < 0x80000000:
+        seconds += _ERA
+    unix_ms = (seconds - _NTP_TO_UNIX) * 1000 + (fraction * 1000 >> 32)
+    if time.gmtime(unix_ms // 1000 - _PORT_EPOCH)[0] < _OLDEST_YEAR:
+        raise ValueError("server is in the past")
+    return unix_ms

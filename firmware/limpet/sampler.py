@@ -1,0 +1,105 @@
+"""Takes readings when they are due. It never waits for the network: what it takes goes into the queue."""
+
+import asyncio
+import errno
+import time
+
+from micropython import const
+
+from limpet import sensors
+from limpet.log import log
+from limpet.reading import BUS_TIMEOUT, FAULT, NO_ACK, REASONS, SensorError
+
+_MAX_BACKOFF_MS = const(60000)
+
+
+class Channel:
+    """One quantity of one sensor: `name` is sensor/quantity, `low` and `high` its range, scaled by `decimals`."""
+
+    def __init__(self, sensor, description, period_ms):
+        leaf, self.unit, self.decimals, self.low, self.high = description
+        self.name = sensor + "/" + leaf
+        self.period_ms = period_ms
+
+
+class Sensor:
+    """A driver with its schedule: due, measuring, and how long it rests after failures."""
+
+    def __init__(self, spec, first_channel):
+        self.name = spec["name"]
+        self.driver = sensors.make(spec)
+        self.first_channel = first_channel
+        self.reason = 0  # of the last failure; 0 when it works
+        self._period = spec["period_ms"]
+        self._values = [0] * len(self.driver.channels)
+        self._due = time.ticks_ms()
+        self._ready = None  # when a measurement that runs is done
+        self._failures = 0
+
+    def step(self, now, clock, queue):
+        """Do what is due at `now` (ticks); milliseconds until there is more to do."""
+        try:
+            if self._ready is None:
+                if time.ticks_diff(self._due, now) > 0:
+                    return time.ticks_diff(self._due, now)
+                self._taken = clock.uptime_ms()
+                self._ready = time.ticks_add(now, self.driver.start())
+            if time.ticks_diff(self._ready, now) > 0:
+                return time.ticks_diff(self._ready, now)
+            self.driver.read(self._values)
+            self._failures = self.reason = 0
+            reasons = self.driver.reasons
+            for i, value in enumerate(self._values):
+                queue.append(self._taken, self.first_channel + i, reasons[i], 0 if reasons[i] else value)
+                self.reason = self.reason or reasons[i]
+        except (OSError, SensorError) as e:
+            self._fail(e, queue)
+        self._ready = None
+        return self._schedule(now)
+
+    def _fail(self, error, queue):
+        self._failures += 1
+        if isinstance(error, SensorError):
+            reason = error.reason
+        else:
+            reason = {errno.ENODEV: NO_ACK, errno.ETIMEDOUT: BUS_TIMEOUT}.get(error.errno, FAULT)
+        if reason != self.reason:
+            log(self.name, str(error) if isinstance(error, SensorError) else REASONS[reason])
+        self.reason = reason
+        for i in range(len(self._values)):
+            queue.append(self._taken, self.first_channel + i, reason, 0)
+
+    def _schedule(self, now):
+        # A deadline that has passed is not made up for: the next one on the grid counts. Failures rest
+        # 1, 2, 4 … periods, at most a minute (or one period, when that is longer).
+        rest = self._period
+        if self._failures:
+            rest = min(self._period << min(self._failures - 1, 10), max(self._period, _MAX_BACKOFF_MS))
+        self._due = time.ticks_add(self._due, rest)
+        late = time.ticks_diff(now, self._due)
+        if late >= 0:
+            self._due = time.ticks_add(self._due, (late // self._period + 1) * self._period)
+        return time.ticks_diff(self._due, now)
+
+
+class Sampler:
+    """All sensors of the node. `specs` as in the settings; a reading names its channel by its index."""
+
+    def __init__(self, specs, clock, queue):
+        self._clock = clock
+        self._queue = queue
+        self.sensors = []
+        self.channels = []
+        for spec in specs:
+            sensor = Sensor(spec, len(self.channels))
+            self.sensors.append(sensor)
+            for description in sensor.driver.channels:
+                self.channels.append(Channel(sensor.name, description, spec["period_ms"]))
+
+    async def run(self):
+        """Sample for ever."""
+        while True:
+            pause = 1000
+            for sensor in self.sensors:
+                pause = min(pause, sensor.step(time.ticks_ms(), self._clock, self._queue))
+            await asyncio.sleep_ms(max(pause, 0))

@@ -1,0 +1,170 @@
+"""Brings the queue's readings to a broker: connects, publishes, frees what the broker has acknowledged."""
+
+import asyncio
+import json
+import os
+import time
+
+from micropython import const
+from umqtt.simple import MQTTException
+
+from limpet import health
+from limpet.log import log
+from limpet.mqtt import UP, Session
+from limpet.senml import Pack
+
+_WINDOW = const(16)  # packs in flight
+_IDLE_MS = const(20)
+_MIN_BACKOFF_MS = const(1000)
+_MAX_BACKOFF_MS = const(300000)
+_RESYNC_MS = const(3600000)
+
+
+class Uplink:
+    def __init__(self, settings, identity, clock, queue, wifi, sampler):
+        self._settings = settings
+        self._identity = identity
+        self._clock = clock
+        self._queue = queue
+        self._wifi = wifi
+        self._sampler = sampler
+        self._topic = "%s/%s/" % (settings["prefix"], identity.node_id)
+        self._batch_ms = settings.get("batch_ms", 1000)
+        self._health_ms = settings.get("health_s", 60) * 1000
+        self._flight = []  # [packet id, seq behind its last reading], oldest first
+        self._backoff = _MIN_BACKOFF_MS
+        self._synced_at = None
+        self.connects = 0
+        self.error = None
+
+    async def run(self):
+        """Deliver for ever: whatever goes wrong is told, and tried again."""
+        brokers = self._settings["brokers"]
+        turn = 0
+        while True:
+            while not self._wifi.is_up():
+                await asyncio.sleep_ms(200)
+            broker = brokers[turn % len(brokers)]
+            try:
+                await self._set_clock()
+                await self._deliver(broker)
+            except (OSError, ValueError, MQTTException) as e:
+                self.error = "%s:%d: %s" % (broker["host"], broker["port"], e)
+                log("uplink", self.error)
+            turn += 1
+            # Full jitter: four hundred nodes must not come back at the same moment.
+            await asyncio.sleep_ms(int.from_bytes(os.urandom(3), "big") % self._backoff)
+            self._backoff = min(self._backoff * 2, _MAX_BACKOFF_MS)
+
+    async def _set_clock(self):
+        now = time.ticks_ms()
+        if self._synced_at is None or time.ticks_diff(now, self._synced_at) > _RESYNC_MS:
+            if await self._clock.sync(self._settings["ntp"]):
+                self._synced_at = time.ticks_ms()
+            elif self._clock.trust == "unknown":
+                raise OSError("no time: no server of 'ntp' has answered")
+
+    async def _deliver(self, broker):
+        """One session, from connect to whatever ends it."""
+        session = Session(
+            self._identity.node_id,
+            broker["host"],
+            broker["port"],
+            broker["name"],
+            self._settings.get("keepalive", 30),
+            self._identity.context(),
+        )
+        session.set_last_will(self._topic + "state", b'{"up":false}', True, 1)
+        session.on_ack = self._acknowledged
+        self._flight.clear()
+        try:
+            session.connect()
+            while session.state != UP:
+                session.step()
+                await asyncio.sleep_ms(_IDLE_MS)
+            self.connects += 1
+            log("uplink", "connected to %s:%d" % (broker["host"], broker["port"]))
+            await self._introduce(session)
+            await self._pump(session)
+        finally:
+            session.close()
+
+    async def _introduce(self, session):
+        state = {"up": True, "epoch": self._queue.epoch, "connects": self.connects}
+        await self._publish(session, "state", (json.dumps(state),), True)
+        about = health.about(self._identity.node_id, self._settings["board"], self._sampler.channels)
+        await self._publish(session, "about", about, True)
+
+    async def _publish(self, session, leaf, pieces, retain=False, qos=1):
+        """Publish a text that comes in pieces."""
+        topic = (self._topic + leaf).encode()
+        while True:
+            begun = session.begin(topic, qos)
+            if begun is not None:
+                break
+            session.step()
+            await asyncio.sleep_ms(_IDLE_MS)
+        buf, at = begun
+        for piece in pieces:
+            if at + len(piece) > len(buf):
+                raise ValueError("'%s' is larger than a packet" % leaf)
+            buf[at : at + len(piece)] = piece.encode()
+            at += len(piece)
+        pid = session.commit(at, retain)
+        if qos:
+            self._flight.append([pid, self._queue.first])  # its PUBACK frees no reading
+
+    async def _pump(self, session):
+        queue = self._queue
+        unsent = queue.first
+        next_health = time.ticks_ms()
+        while True:
+            session.step()
+            unsent = max(unsent, queue.first)
+            while self._is_due(unsent) and len(self._flight) < _WINDOW:
+                sent = self._send_pack(session, unsent)
+                if sent == unsent:
+                    break  # the socket takes no more now
+                unsent = sent
+            if time.ticks_diff(time.ticks_ms(), next_health) >= 0:
+                next_health = time.ticks_add(time.ticks_ms(), self._health_ms)
+                text = health.health(self._clock, queue, self._wifi, self._sampler, self)
+                await self._publish(session, "health", (text,), qos=0)
+            await asyncio.sleep_ms(0 if self._flight and unsent < queue.next else _IDLE_MS)
+
+    def _is_due(self, unsent):
+        if unsent == self._queue.next:
+            return False
+        uptime_s, ms, _, _, _ = self._queue.get(unsent)
+        waited = self._clock.uptime_ms() - uptime_s * 1000 - ms
+        return waited >= self._batch_ms or self._queue.next - unsent >= 16
+
+    def _send_pack(self, session, seq):
+        """Send readings from `seq` on, as many as fit; the first one that is not sent."""
+        begun = session.begin((self._topic + "data").encode(), 1)
+        if begun is None:
+            return seq
+        buf, at = begun
+        pack = None
+        queue = self._queue
+        while seq < queue.next:
+            uptime_s, ms, channel, reason, value = queue.get(seq)
+            unix_ms = self._clock.unix_ms(uptime_s * 1000 + ms)
+            if pack is None:
+                pack = Pack(buf, at, self._identity.node_id, queue.epoch, seq, unix_ms)
+            c = self._sampler.channels[channel]
+            if not pack.add(unix_ms, c.name, c.unit, c.decimals, reason, value):
+                break
+            seq += 1
+        self._flight.append([session.commit(pack.close()), seq])
+        return seq
+
+    def _acknowledged(self, pid):
+        for each in self._flight:
+            if each[0] == pid:
+                each[0] = 0
+                break
+        while self._flight and not self._flight[0][0]:
+            self._queue.ack(self._flight.pop(0)[1])
+            self._backoff = _MIN_BACKOFF_MS  # the session has proved itself
+            self.error = None

@@ -1,0 +1,75 @@
+"""The Wi-Fi station: joins the first network of the list that lets it in, and joins again when it is lost."""
+
+import asyncio
+import time
+
+import network
+from micropython import const
+
+from limpet.log import log
+
+_JOIN_MS = const(15000)
+_POLL_MS = const(100)
+_REST_MS = const(5000)  # between two rounds through the list
+
+
+class Wifi:
+    """`networks`: dicts with ssid and, unless the network is open, password; in order of preference."""
+
+    def __init__(self, networks):
+        self._networks = networks
+        self._wlan = network.WLAN(network.WLAN.IF_STA)
+        self.joins = 0
+        self.error = None
+
+    def is_up(self):
+        return self._wlan.isconnected()
+
+    def rssi(self):
+        """Received signal strength in dBm, or None."""
+        try:
+            return self._wlan.status("rssi")
+        except (OSError, ValueError):
+            return None
+
+    async def run(self):
+        """Keep the node on the air, for ever."""
+        self._wlan.active(True)
+        while True:
+            while self._wlan.isconnected():
+                await asyncio.sleep_ms(_REST_MS // 5)
+            for each in self._networks:
+                if await self._join(each):
+                    break
+            else:
+                await asyncio.sleep_ms(_REST_MS)
+
+    async def _join(self, wanted):
+        # A station that is still trying for another network refuses a connect().
+        self._wlan.disconnect()
+        try:
+            self._wlan.connect(wanted["ssid"], wanted.get("password"))
+        except OSError as e:
+            self.error = str(e)
+            return False
+        started = time.ticks_ms()
+        while time.ticks_diff(time.ticks_ms(), started) < _JOIN_MS:
+            await asyncio.sleep_ms(_POLL_MS)
+            if self._wlan.isconnected():
+                self.joins += 1
+                self.error = None
+                log("wifi", "joined '%s', %s" % (wanted["ssid"], self._wlan.ifconfig()[0]))
+                return True
+            if self._wlan.status() in (network.STAT_WRONG_PASSWORD, network.STAT_NO_AP_FOUND):
+                break
+        self.error = "'%s': %s" % (wanted["ssid"], _reason(self._wlan.status()))
+        log("wifi", self.error)
+        return False
+
+
+def _reason(status):
+    if status == network.STAT_WRONG_PASSWORD:
+        return "wrong password"
+    if status == network.STAT_NO_AP_FOUND:
+        return "not found"
+    return "no connection, status %d" % status

@@ -1,0 +1,3 @@
+from limpet import node
+
+node.run()

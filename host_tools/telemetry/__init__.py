@@ -1,0 +1,1 @@
+"""The receiving side of the wire: readings out of payloads, a ledger of them, and an MQTT subscriber."""

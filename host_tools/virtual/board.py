@@ -1,0 +1,351 @@
+"""The virtual board: a chip with its flash file, serial port, radio and whatever is wired to it.
+
+It answers the requests of the MicroPython that plays the chip (boards/virtual/) and does to it what hardware
+does: power, resets, the watchdog, deep sleep. Everything runs in one asyncio loop, from whichever
+thread that runs in; `bench.py` is the way in for code without a loop.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from host_tools import parts as pypi_parts
+from host_tools.boards import Board
+from host_tools.virtual import adc
+from host_tools.virtual.chip import Console, Process
+from host_tools.virtual.gateway import Gateway
+from host_tools.virtual.radio import Station, auth_mode
+from host_tools.virtual.serial_port import PtyPort
+from host_tools.virtual.wire import Requests, reply
+from host_tools.virtual.world import BusError, World
+
+HEAP = 256 * 1024
+"""Bytes of MicroPython's heap: what an ESP32 has after TLS and Wi-Fi took theirs (about 110 kB), doubled
+because objects of the 64-bit port take about twice the bytes, and rounded up."""
+
+_EPOCH_2000 = 946684800
+_ADC2_PINS = {0, 2, 4, 12, 13, 14, 15, 25, 26, 27}
+_ADC1_PINS = {32, 33, 34, 35, 36, 37, 38, 39}
+
+
+class ResetCause(IntEnum):
+    """machine.reset_cause()"""
+
+    POWER_ON = 1
+    HARD = 2
+    WATCHDOG = 3
+    DEEP_SLEEP = 4
+    SOFT = 5
+
+
+# What the ROM prints: reset reasons after the ESP32 Technical Reference Manual, §4.1.2 and rtc.h of the ROM.
+_ROM_REASON = {
+    ResetCause.POWER_ON: "0x1 (POWERON_RESET)",
+    ResetCause.HARD: "0xc (SW_CPU_RESET)",
+    ResetCause.WATCHDOG: "0x8 (TG1WDT_SYS_RESET)",
+    ResetCause.DEEP_SLEEP: "0x5 (DEEPSLEEP_RESET)",
+}
+
+
+@dataclass
+class Pin:
+    """The latest that the firmware did to a pin."""
+
+    mode: int = 1
+    pull: int = 0
+    level: int = 0
+
+
+class VirtualBoard:
+    """A board that can be switched on. `flash` is its flash file, which must pass `image.check` first."""
+
+    def __init__(
+        self,
+        flash: Path,
+        board: Board,
+        world: World,
+        mac: bytes,
+        *,
+        heap: int = HEAP,
+        clock_set: bool = False,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`mac`: 6 bytes, what unique_id() gives. `clock_set`: power-on finds a running clock with the host's
+        time (a battery-backed one, which an ESP32 alone has not); else it starts at 2000-01-01.
+        `on_output` gets every byte that the board prints, read by somebody or not."""
+        self.flash = flash
+        self.board = board
+        self.world = world
+        self.mac = mac
+        self.output = on_output
+        self.pins: dict[int, Pin] = {}
+        self.boots = 0
+        self.station = Station(mac, world.access_points, time.monotonic)
+        self.gateway = Gateway(self.station.is_up)
+        self._heap = heap
+        self._clock_set = clock_set
+        self._process: Process | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._watchdog_time = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rtc_memory = b""
+        self._clock_offset = 0
+        self._raw = False
+        self._cause = ResetCause.POWER_ON
+        self._loop = asyncio.get_running_loop()
+        self._console = Console(self._printed)
+        self.port = PtyPort(self._console.type)
+
+    async def power_on(self) -> None:
+        self._rtc_memory = b""
+        self._clock_offset = 0 if self._clock_set else _EPOCH_2000 - int(time.time())
+        self._start(ResetCause.POWER_ON)
+
+    async def power_off(self) -> None:
+        """Cut the power: whatever the firmware was doing, it does not finish it."""
+        self._stop()
+        self.station.reset()
+
+    async def reset(self) -> None:
+        """Press the reset button (EN). To the ESP32 that is a power-on: RTC memory and clock are lost."""
+        await self.power_off()
+        await self.power_on()
+
+    async def close(self) -> None:
+        self._stop()
+        await self.gateway.close()
+        self.port.close()
+        self._console.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process that plays the chip; None while off or in deep sleep."""
+        return self._process.pid if self._process else None
+
+    def _start(self, cause: ResetCause) -> None:
+        self._cause = cause
+        self.boots += 1
+        if cause is ResetCause.SOFT:
+            self._printed(b"MPY: soft reboot\r\n")
+        else:
+            self._raw = False
+            self.pins.clear()
+            self.station.reset()
+            rom = f"ets Jul 29 2019 12:21:46\r\n\r\nrst:{_ROM_REASON[cause]},boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
+            self._printed(rom.encode())
+        requests = Requests()
+
+        def on_data(data: bytes) -> None:
+            if not data:
+                self._crashed()
+            for operation, payload in requests.feed(data):
+                if self._process is process:  # a reset among the requests ends the rest
+                    self._serve(process, operation, payload)
+
+        self._process = process = Process(self._console, self._heap, on_data)
+
+    def _stop(self) -> None:
+        for timer in (self._watchdog, self._alarm):
+            if timer:
+                timer.cancel()
+        self._watchdog = self._alarm = None
+        if self._process:
+            self._process.kill()
+            self._process = None
+            self._console.drain()
+        self._console.discard()
+        self.gateway.drop()
+
+    def _restart(self, cause: ResetCause) -> None:
+        self._stop()
+        self._start(cause)
+
+    def _crashed(self) -> None:
+        # The unix port died: as near as it comes to the ESP32's panic handler, which resets the chip.
+        self._console.drain()
+        self._printed(b"\r\nvirtual board: MicroPython ended by itself; rebooting\r\n")
+        self._stop()
+        self._alarm = self._loop.call_later(1.0, self._start, ResetCause.HARD)
+
+    def _printed(self, data: bytes) -> None:
+        self.port.write(data)
+        if self.output:
+            self.output(data)
+
+    # What the chip asks for. An operation is one letter; boards/virtual/ says what it means to the firmware.
+
+    def _serve(self, process: Process, operation: str, payload: bytes) -> None:
+        slow = self._slow.get(operation)
+        if slow:
+            task = asyncio.ensure_future(self._answer_later(process, slow(self, payload)))
+            task.add_done_callback(lambda done: done.cancelled() or done.result())
+            return
+        silent = self._silent.get(operation)
+        if silent:
+            silent(self, payload)
+            return
+        if operation == "=":  # a Ctrl-C came in the middle of an answer: get back in step
+            process.send(payload)
+            return
+        try:
+            process.send(reply(self._quick[operation](self, payload)))
+        except BusError as e:
+            process.send(reply(status=e.errno))
+        except Exception:  # a fault of a model: the firmware sees a failed call, the loop's handler the rest
+            process.send(reply(status=errno.EIO))
+            raise
+
+    async def _answer_later(self, process: Process, answer: Awaitable[bytes]) -> None:
+        try:
+            frame = reply(await answer)
+        except OSError as e:
+            frame = reply(status=e.errno if e.errno and 0 < e.errno < 256 else errno.EIO)
+        if self._process is process:
+            process.send(frame)
+
+    def _hello(self, _: bytes) -> bytes:
+        pins = self.board.gpios()
+        return json.dumps(
+            {
+                "flash": str(self.flash.resolve()),
+                "umqtt": os.environ.get("LIMPET_UMQTT") or str(pypi_parts.umqtt_simple()),
+                "mac": list(self.mac),
+                "reset_cause": int(self._cause),
+                "raw": self._raw,
+                "clock_offset": self._clock_offset,
+                "rtc_memory": list(self._rtc_memory),
+                "freq": 160000000,
+                "pins": sorted(pins),
+                "adc_pins": sorted(pins & (_ADC1_PINS | _ADC2_PINS)),
+            }
+        ).encode()
+
+    def _i2c(self, payload: bytes) -> bytes:
+        scl, sda, address, _stop, count = struct.unpack_from("<BBBBH", payload)
+        bus = self.world.i2c.get((scl, sda))
+        if bus is None:  # nothing on these pins: the pull-ups of the module keep the lines up
+            raise BusError(errno.ENODEV)
+        return bus.transfer(address, payload[6:], count)
+
+    def _onewire(self, payload: bytes) -> bytes:
+        pin, operation, value = payload
+        bus = self.world.onewire.get(pin)
+        answer = 0
+        if operation == 0:
+            answer = int(bus.reset()) if bus else 0
+        elif operation == 1:
+            answer = bus.read_bit() if bus else 1
+        elif operation == 2:
+            answer = bus.read_byte() if bus else 0xFF
+        elif operation == 3 and bus:
+            bus.write_bit(value)
+        elif operation == 4 and bus:
+            bus.write_byte(value)
+        return bytes((answer,))
+
+    def _adc(self, payload: bytes) -> bytes:
+        pin, attenuation = payload
+        if pin in _ADC2_PINS and self.station.active:
+            raise BusError(errno.ETIMEDOUT)
+        source = self.world.analog.get(pin)
+        return struct.pack("<HI", *adc.convert(source.microvolts() if source else 0, attenuation))
+
+    def _pin(self, payload: bytes) -> bytes:
+        gpio, mode, pull, level = struct.unpack("<Bbbb", payload)
+        pin = self.pins.setdefault(gpio, Pin())
+        pin.mode = mode if mode != -1 else pin.mode
+        pin.pull = pull if pull != -1 else pin.pull
+        pin.level = level if level != -1 else pin.level
+        outside = self.world.inputs.get(gpio)
+        if pin.mode == 1:  # Pin.IN
+            return bytes((outside() if outside else int(pin.pull == 2),))
+        return bytes((pin.level,))
+
+    def _wlan(self, payload: bytes) -> bytes:
+        words = json.loads(payload)
+        station = self.station
+        answer: dict[str, object] = {}
+        if words["do"] == "active":
+            answer["active"] = station.activate(words["on"])
+        elif words["do"] == "connect":
+            answer["ok"] = station.connect(words["ssid"], words["key"])
+        elif words["do"] == "disconnect":
+            station.disconnect()
+        elif words["do"] == "status":
+            answer = station.describe()
+        elif words["do"] == "scan":
+            answer["aps"] = [
+                [ap.ssid, list(ap.bssid), ap.channel, ap.rssi, auth_mode(ap), False] for ap in station.scan()
+            ]
+        return json.dumps(answer).encode()
+
+    def _set_clock(self, payload: bytes) -> bytes:
+        (self._clock_offset,) = struct.unpack("<q", payload)
+        return b""
+
+    def _set_rtc_memory(self, payload: bytes) -> bytes:
+        self._rtc_memory = payload
+        return b""
+
+    def _start_watchdog(self, payload: bytes) -> bytes:
+        (milliseconds,) = struct.unpack("<I", payload)
+        self._watchdog_time = milliseconds / 1000
+        self._feed(b"")
+        return b""
+
+    async def _resolve(self, payload: bytes) -> bytes:
+        words = json.loads(payload)
+        if not self.station.is_up():
+            raise OSError(errno.EIO, "no network")
+        return json.dumps({"port": await self.gateway.port_for(words["host"], words["port"])}).encode()
+
+    def _feed(self, _: bytes) -> None:
+        if self._watchdog:
+            self._watchdog.cancel()
+        self._watchdog = self._loop.call_later(self._watchdog_time, self._bite)
+
+    def _bite(self) -> None:
+        self._console.drain()
+        self._printed(b"\r\nE task_wdt: Task watchdog got triggered.\r\n")
+        self._restart(ResetCause.WATCHDOG)
+
+    def _hard_reset(self, _: bytes) -> None:
+        self._restart(ResetCause.HARD)
+
+    def _soft_reset(self, payload: bytes) -> None:
+        self._console.drain()
+        self._raw = payload == b"\x01"
+        self._restart(ResetCause.SOFT)
+
+    def _sleep(self, payload: bytes) -> None:
+        (milliseconds,) = struct.unpack("<q", payload)
+        self._stop()
+        self.station.reset()
+        if milliseconds >= 0:
+            self._alarm = self._loop.call_later(milliseconds / 1000, self._start, ResetCause.DEEP_SLEEP)
+
+    _quick: dict[str, Callable[["VirtualBoard", bytes], bytes]] = {
+        "h": _hello,
+        "i": _i2c,
+        "o": _onewire,
+        "a": _adc,
+        "p": _pin,
+        "w": _wlan,
+        "t": _set_clock,
+        "m": _set_rtc_memory,
+        "W": _start_watchdog,
+    }
+    _slow: dict[str, Callable[["VirtualBoard", bytes], Awaitable[bytes]]] = {"n": _resolve}
+    _silent: dict[str, Callable[["VirtualBoard", bytes], None]] = {
+        "f": _feed,
+        "R": _hard_reset,
+        "S": _soft_reset,
+        "D": _sleep,
+    }
