@@ -100,10 +100,16 @@ def _type(value: object) -> int:
 
 
 def _subtype(value: object, info: ValidationInfo) -> int:
-    names = _SUBTYPES.get(info.data.get("type", -1), {})
-    if isinstance(value, str) and value not in names:
+    if not isinstance(value, str):
+        return _byte(value)
+    if "type" not in info.data:  # it is wrong, and told; nobody can judge the name
+        return 0
+    names = _SUBTYPES.get(info.data["type"])
+    if names is None:
+        raise wrong('only "app" and "data" have subtypes with names. Write a number from 0 to 255.')
+    if value not in names:
         raise wrong(f"there is no subtype {describe(value)} of this type. {did_you_mean(value, names)}")
-    return names[value] if isinstance(value, str) else _byte(value)
+    return names[value]
 
 
 def _no_repeats(pins: list[int]) -> list[int]:

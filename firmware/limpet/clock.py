@@ -4,7 +4,8 @@ Readings carry uptime. It becomes UTC when they are published, so what was sampl
 synchronisation is dated by it too. Time comes by SNTP (RFC 4330), from the first server that answers sanely.
 """
 
-import asyncio
+import errno
+import select
 import socket
 import struct
 import time
@@ -23,7 +24,6 @@ _ERA = 4294967296  # NTP's seconds wrap in 2036
 _EPOCH_YEAR = time.gmtime(0)[0]
 _PORT_EPOCH = 946684800 if _EPOCH_YEAR == 2000 else 0  # the port's epoch in unix time
 _OLDEST_YEAR = const(2025)  # no node of this firmware has lived before
-_ANSWER_MS = const(2000)
 _MAX_ROUND_TRIP_MS = const(1000)
 
 
@@ -50,36 +50,38 @@ class Clock:
         """UTC of a moment of this boot, in milliseconds since 1970; only when trust is not UNKNOWN."""
         return self._boot_unix_ms + uptime_ms
 
-    async def sync(self, servers):
-        """Ask the servers in order until one has told the time. True when one has."""
+    def sync(self, servers):
+        """Ask the servers in order until one has told the time (a task step). True when one has."""
         for server in servers:
             try:
-                await self._ask(server["host"], server["port"])
+                yield from self._ask(server["host"], server["port"])
                 return True
             except (OSError, ValueError) as e:
                 log("clock", "%s: %s" % (server["host"], e))
-            except asyncio.TimeoutError:
-                log("clock", server["host"] + ": no answer")
         return False
 
-    async def _ask(self, host, port):
+    def _ask(self, host, port):
         address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
             sock.connect(address)
+            poller = select.poll()
+            poller.register(sock, select.POLLIN)
             # Our transmit time comes back as the originate time: a cookie against stray and forged answers.
             cookie = struct.pack(">II", time.ticks_us(), time.ticks_cpu())
             sent = self.uptime_ms()
             sock.send(b"\x23" + bytes(39) + cookie)
-            answer = await asyncio.wait_for_ms(asyncio.StreamReader(sock).read(48), _ANSWER_MS)
-            self._set(parse_answer(answer, cookie), sent, self.uptime_ms())
+            while not poller.poll(0):
+                if self.uptime_ms() - sent > _MAX_ROUND_TRIP_MS:
+                    raise OSError(errno.ETIMEDOUT)
+                yield 2
+            received = self.uptime_ms()
+            self._set(parse_answer(sock.recv(48), cookie), sent, received)
         finally:
             sock.close()
 
     def _set(self, unix_ms, sent, received):
-        if received - sent > _MAX_ROUND_TRIP_MS:
-            raise ValueError("round trip too long")
         # The server's time was true half a round trip ago.
         self._boot_unix_ms = unix_ms + (received - sent) // 2 - received
         self.trust = SYNCED

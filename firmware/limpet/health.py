@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import sys
 
 import machine
@@ -40,19 +39,22 @@ def about(node_id, board, channels):
 def health(clock, queue, wifi, sampler, uplink):
     """The text of `health`; docs/wire.md has the keys."""
     gc.collect()
-    return json.dumps(
-        {
-            "uptime": clock.uptime_ms() // 1000,
-            "clock": clock.trust,
-            "reset": _RESET_CAUSES[machine.reset_cause()],
-            "heap_free": gc.mem_free(),
-            "queue": len(queue),
-            "queue_size": queue.capacity,
-            "lost": queue.lost,
-            "connects": uplink.connects,
-            "error": uplink.error,
-            "joins": wifi.joins,
-            "rssi": wifi.rssi(),
-            "sensors": {s.name: REASONS[s.reason] for s in sampler.sensors},
-        }
+    sensors = ",".join(['"%s":"%s"' % (s.name, REASONS[s.reason]) for s in sampler.sensors])
+    return (
+        '{"uptime":%d,"clock":"%s","reset":"%s","heap_free":%d,"queue":%d,"queue_size":%d,"lost":%d,'
+        '"connects":%d,"joins":%d,"rssi":%s,"error":%s,"sensors":{%s}}'
+        % (
+            clock.uptime_ms() // 1000,
+            clock.trust,
+            _RESET_CAUSES[machine.reset_cause()],
+            gc.mem_free(),
+            len(queue),
+            queue.capacity,
+            queue.lost,
+            uplink.connects,
+            wifi.joins,
+            json.dumps(wifi.rssi()),
+            json.dumps(uplink.error),
+            sensors,
+        )
     )

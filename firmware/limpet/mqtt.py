@@ -22,9 +22,9 @@ GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
 UP = const(3)
 
 _CONNECT_MS = const(15000)  # TCP, TLS and CONNACK together
-_RX_SIZE = const(512)  # the largest packet that is taken in
+_RX_SIZE = const(256)  # the largest packet that is taken in
 _HEAD = const(5)  # room for the fixed header: it is written backwards from the payload
-TX_SIZE = const(1400)  # the largest packet that is sent: with TLS's header it fits one TCP segment
+TX_SIZE = const(1200)  # the largest packet that is sent: with TLS's header it fits one TCP segment
 
 _TRY_AGAIN = (errno.EAGAIN, errno.EINPROGRESS)
 

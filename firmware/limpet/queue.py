@@ -35,7 +35,7 @@ class Queue:
         self.next += 1
 
     def get(self, seq):
-        """(uptime s, ms, channel, reason, value) of a reading that the queue holds."""
+        """(uptime s, its ms, channel, reason, value) of a reading that the queue holds."""
         return struct.unpack_from(_RECORD, self._ring, seq % self.capacity * _SIZE)
 
     def ack(self, seq):

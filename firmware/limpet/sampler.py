@@ -1,6 +1,5 @@
 """Takes readings when they are due. It never waits for the network: what it takes goes into the queue."""
 
-import asyncio
 import errno
 import time
 
@@ -96,10 +95,10 @@ class Sampler:
             for description in sensor.driver.channels:
                 self.channels.append(Channel(sensor.name, description, spec["period_ms"]))
 
-    async def run(self):
-        """Sample for ever."""
+    def run(self):
+        """Sample for ever (a task)."""
         while True:
             pause = 1000
             for sensor in self.sensors:
                 pause = min(pause, sensor.step(time.ticks_ms(), self._clock, self._queue))
-            await asyncio.sleep_ms(max(pause, 0))
+            yield pause

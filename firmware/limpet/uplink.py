@@ -1,7 +1,5 @@
 """Brings the queue's readings to a broker: connects, publishes, frees what the broker has acknowledged."""
 
-import asyncio
-import json
 import os
 import time
 
@@ -15,20 +13,24 @@ from limpet.senml import Pack
 
 _WINDOW = const(16)  # packs in flight
 _IDLE_MS = const(20)
+_BUSY_MS = const(2)  # while there is a backlog
 _MIN_BACKOFF_MS = const(1000)
 _MAX_BACKOFF_MS = const(300000)
 _RESYNC_MS = const(3600000)
 
 
 class Uplink:
-    def __init__(self, settings, identity, clock, queue, wifi, sampler):
+    """`node_id` and `context` (an SSLContext) are the node's identity."""
+
+    def __init__(self, settings, node_id, context, clock, queue, wifi, sampler):
         self._settings = settings
-        self._identity = identity
+        self._node_id = node_id
+        self._context = context
         self._clock = clock
         self._queue = queue
         self._wifi = wifi
         self._sampler = sampler
-        self._topic = "%s/%s/" % (settings["prefix"], identity.node_id)
+        self._topic = "%s/%s/" % (settings["prefix"], node_id)
         self._batch_ms = settings.get("batch_ms", 1000)
         self._health_ms = settings.get("health_s", 60) * 1000
         self._flight = []  # [packet id, seq behind its last reading], oldest first
@@ -37,42 +39,43 @@ class Uplink:
         self.connects = 0
         self.error = None
 
-    async def run(self):
-        """Deliver for ever: whatever goes wrong is told, and tried again."""
+    def run(self):
+        """Deliver for ever (a task): whatever goes wrong is told, and tried again."""
         brokers = self._settings["brokers"]
         turn = 0
         while True:
             while not self._wifi.is_up():
-                await asyncio.sleep_ms(200)
+                yield 200
             broker = brokers[turn % len(brokers)]
             try:
-                await self._set_clock()
-                await self._deliver(broker)
+                yield from self._set_clock()
+                yield from self._deliver(broker)
             except (OSError, ValueError, MQTTException) as e:
                 self.error = "%s:%d: %s" % (broker["host"], broker["port"], e)
                 log("uplink", self.error)
             turn += 1
             # Full jitter: four hundred nodes must not come back at the same moment.
-            await asyncio.sleep_ms(int.from_bytes(os.urandom(3), "big") % self._backoff)
+            yield int.from_bytes(os.urandom(3), "big") % self._backoff
             self._backoff = min(self._backoff * 2, _MAX_BACKOFF_MS)
 
-    async def _set_clock(self):
+    def _set_clock(self):
         now = time.ticks_ms()
         if self._synced_at is None or time.ticks_diff(now, self._synced_at) > _RESYNC_MS:
-            if await self._clock.sync(self._settings["ntp"]):
+            synced = yield from self._clock.sync(self._settings["ntp"])
+            if synced:
                 self._synced_at = time.ticks_ms()
             elif self._clock.trust == "unknown":
                 raise OSError("no time: no server of 'ntp' has answered")
 
-    async def _deliver(self, broker):
+    def _deliver(self, broker):
         """One session, from connect to whatever ends it."""
         session = Session(
-            self._identity.node_id,
+            self._node_id,
             broker["host"],
             broker["port"],
             broker["name"],
             self._settings.get("keepalive", 30),
-            self._identity.context(),
+            self._context,
         )
         session.set_last_will(self._topic + "state", b'{"up":false}', True, 1)
         session.on_ack = self._acknowledged
@@ -81,21 +84,21 @@ class Uplink:
             session.connect()
             while session.state != UP:
                 session.step()
-                await asyncio.sleep_ms(_IDLE_MS)
+                yield _IDLE_MS
             self.connects += 1
             log("uplink", "connected to %s:%d" % (broker["host"], broker["port"]))
-            await self._introduce(session)
-            await self._pump(session)
+            yield from self._introduce(session)
+            yield from self._pump(session)
         finally:
             session.close()
 
-    async def _introduce(self, session):
-        state = {"up": True, "epoch": self._queue.epoch, "connects": self.connects}
-        await self._publish(session, "state", (json.dumps(state),), True)
-        about = health.about(self._identity.node_id, self._settings["board"], self._sampler.channels)
-        await self._publish(session, "about", about, True)
+    def _introduce(self, session):
+        state = '{"up":true,"epoch":"%s"}' % self._queue.epoch
+        yield from self._publish(session, "state", (state,), True)
+        about = health.about(self._node_id, self._settings["board"], self._sampler.channels)
+        yield from self._publish(session, "about", about, True)
 
-    async def _publish(self, session, leaf, pieces, retain=False, qos=1):
+    def _publish(self, session, leaf, pieces, retain=False, qos=1):
         """Publish a text that comes in pieces."""
         topic = (self._topic + leaf).encode()
         while True:
@@ -103,7 +106,7 @@ class Uplink:
             if begun is not None:
                 break
             session.step()
-            await asyncio.sleep_ms(_IDLE_MS)
+            yield _IDLE_MS
         buf, at = begun
         for piece in pieces:
             if at + len(piece) > len(buf):
@@ -114,7 +117,7 @@ class Uplink:
         if qos:
             self._flight.append([pid, self._queue.first])  # its PUBACK frees no reading
 
-    async def _pump(self, session):
+    def _pump(self, session):
         queue = self._queue
         unsent = queue.first
         next_health = time.ticks_ms()
@@ -129,8 +132,8 @@ class Uplink:
             if time.ticks_diff(time.ticks_ms(), next_health) >= 0:
                 next_health = time.ticks_add(time.ticks_ms(), self._health_ms)
                 text = health.health(self._clock, queue, self._wifi, self._sampler, self)
-                await self._publish(session, "health", (text,), qos=0)
-            await asyncio.sleep_ms(0 if self._flight and unsent < queue.next else _IDLE_MS)
+                yield from self._publish(session, "health", (text,), qos=0)
+            yield _BUSY_MS if self._is_due(unsent) else _IDLE_MS
 
     def _is_due(self, unsent):
         if unsent == self._queue.next:
@@ -145,19 +148,23 @@ class Uplink:
         if begun is None:
             return seq
         buf, at = begun
-        pack = None
         queue = self._queue
+        base_ms = self._taken_at(seq)
+        pack = Pack(buf, at, self._node_id, queue.epoch, seq, base_ms)
         while seq < queue.next:
-            uptime_s, ms, channel, reason, value = queue.get(seq)
-            unix_ms = self._clock.unix_ms(uptime_s * 1000 + ms)
-            if pack is None:
-                pack = Pack(buf, at, self._identity.node_id, queue.epoch, seq, unix_ms)
+            _, _, channel, reason, value = queue.get(seq)
+            unix_ms = self._taken_at(seq)
             c = self._sampler.channels[channel]
             if not pack.add(unix_ms, c.name, c.unit, c.decimals, reason, value):
                 break
             seq += 1
         self._flight.append([session.commit(pack.close()), seq])
         return seq
+
+    def _taken_at(self, seq):
+        """When a reading was taken, in unix ms."""
+        reading = self._queue.get(seq)
+        return self._clock.unix_ms(reading[0] * 1000 + reading[1])
 
     def _acknowledged(self, pid):
         for each in self._flight:

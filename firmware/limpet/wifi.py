@@ -1,6 +1,5 @@
 """The Wi-Fi station: joins the first network of the list that lets it in, and joins again when it is lost."""
 
-import asyncio
 import time
 
 import network
@@ -10,6 +9,7 @@ from limpet.log import log
 
 _JOIN_MS = const(15000)
 _POLL_MS = const(100)
+_WATCH_MS = const(1000)
 _REST_MS = const(5000)  # between two rounds through the list
 
 
@@ -32,19 +32,20 @@ class Wifi:
         except (OSError, ValueError):
             return None
 
-    async def run(self):
-        """Keep the node on the air, for ever."""
+    def run(self):
+        """Keep the node on the air, for ever (a task)."""
         self._wlan.active(True)
         while True:
             while self._wlan.isconnected():
-                await asyncio.sleep_ms(_REST_MS // 5)
+                yield _WATCH_MS
             for each in self._networks:
-                if await self._join(each):
+                joined = yield from self._join(each)
+                if joined:
                     break
             else:
-                await asyncio.sleep_ms(_REST_MS)
+                yield _REST_MS
 
-    async def _join(self, wanted):
+    def _join(self, wanted):
         # A station that is still trying for another network refuses a connect().
         self._wlan.disconnect()
         try:
@@ -54,7 +55,7 @@ class Wifi:
             return False
         started = time.ticks_ms()
         while time.ticks_diff(time.ticks_ms(), started) < _JOIN_MS:
-            await asyncio.sleep_ms(_POLL_MS)
+            yield _POLL_MS
             if self._wlan.isconnected():
                 self.joins += 1
                 self.error = None

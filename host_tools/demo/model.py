@@ -155,25 +155,25 @@ def sparkline(points: Sequence[tuple[float, float | None]], now: float, width: i
     lowest and the highest mean, `×` where a reading was bad, a blank where there was none.
     """
     step = HISTORY_S / width
-    last = int(now // step)  # slots lie on multiples of `step`: a bar moves left but keeps its height
-    slots: list[list[float]] = [[] for _ in range(width)]
-    bad = [False] * width
+    last = int(now // step)  # slots lie on multiples of `step`, so points stay together as they move left
+    slots: list[list[float | None]] = [[] for _ in range(width)]
     for at, value in points:
         slot = int(at // step) - last + width - 1
-        if not 0 <= slot < width:
-            continue
-        if value is None:
-            bad[slot] = True
-        else:
+        if 0 <= slot < width:
             slots[slot].append(value)
-    means = [sum(values) / len(values) if values else None for values in slots]
-    known = [mean for mean in means if mean is not None]
+    means = [_mean(values) for values in slots]
+    known = [mean for mean in means if isinstance(mean, float)]
     low = min(known, default=0.0)
     span = max(known, default=0.0) - low
-    return "".join(
-        BAD if is_bad else " " if mean is None else _bar(mean - low, span)
-        for mean, is_bad in zip(means, bad, strict=True)
-    )
+    return "".join(mean if isinstance(mean, str) else _bar(mean - low, span) for mean in means)
+
+
+def _mean(values: list[float | None]) -> float | str:
+    """The mean of a slot's values, or the character that stands for a slot without one."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return BAD
+    return sum(known) / len(known) if known else " "
 
 
 def _bar(above: float, span: float) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 from host_tools.demo.model import Channel, Model, sparkline
 from host_tools.demo.text import age_text, size_text, value_text
 
-_SPARKLINE = 20  # characters: three seconds each
+_SPARKLINE = 15  # characters: four seconds each
 _STALE_S = 15.0  # an age beyond this is marked
 _NODE_STATES = {True: ("up", "green"), False: ("down", "bold red"), None: ("?", "yellow")}
 
@@ -46,10 +46,11 @@ def _header(model: Model, about: About) -> RenderableType:
 
 
 def _table(model: Model, now: float) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.add_column("node", no_wrap=True)
-    table.add_column("channel", no_wrap=True, ratio=1)
-    table.add_column("value", justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False)
+    # What has no room goes on in a second line; it is never cut.
+    table.add_column("node", overflow="fold")
+    table.add_column("channel", overflow="fold")
+    table.add_column("value", justify="right", overflow="fold")
     table.add_column("last minute", no_wrap=True, width=_SPARKLINE)
     table.add_column("age", justify="right", no_wrap=True)
     for (node, name), channel in sorted(model.channels.items()):

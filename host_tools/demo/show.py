@@ -52,7 +52,6 @@ def show(
     except KeyboardInterrupt:
         interrupted = True
     except BrokenPipeError:
-        _discard(out)
         return _summary(model, began, True)
     summary = _summary(model, began, interrupted)
     print(summary, file=out, flush=True)
@@ -66,13 +65,6 @@ def _summary(model: Model, began: float, interrupted: bool) -> Summary:
     )
 
 
-def _discard(out: TextIO) -> None:
-    """Let what `out` still holds go nowhere, or Python complains about the broken pipe when it exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, out.fileno())
-    os.close(nowhere)
-
-
 def _live(
     source: Source, console: Console, model: Model, about: screen.About, check: Callable[[], None]
 ) -> None:
@@ -80,8 +72,7 @@ def _live(
     with Live(console=console, auto_refresh=False) as live:
         drawn = 0.0
         while not model.is_complete:
-            check()
-            _step(source, model)
+            _step(source, model, check)
             if time.monotonic() - drawn >= _TICK_S or model.is_complete:
                 live.update(screen.render(model, about, time.time()), refresh=True)
                 drawn = time.monotonic()
@@ -89,11 +80,11 @@ def _live(
 
 def _lines(source: Source, out: TextIO, model: Model, check: Callable[[], None]) -> None:
     while not model.is_complete:
-        check()
-        for item in _step(source, model):
+        for item in _step(source, model, check):
             print(plain.line(item), file=out, flush=True)
 
 
-def _step(source: Source, model: Model) -> list[Reading | Notice]:
+def _step(source: Source, model: Model, check: Callable[[], None]) -> list[Reading | Notice]:
+    check()
     event = source.next_event(_TICK_S)
     return model.take(event, time.time()) if event else []

@@ -26,10 +26,10 @@ def write_private(path: Path, data: bytes) -> None:
     Raises LimpetError if the folder or the disk does not allow it; nothing is left behind then.
     """
     try:
-        # mkstemp makes its file with mode 0600 (POSIX), whatever the umask.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o600)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,6 +16,7 @@ def to_node_json(node_file: NodeFile, board: Board) -> dict[str, Any]:
     """The settings of a node on `board`, ready for `dump`. It holds the Wi-Fi passwords in clear."""
     return {
         "v": VERSION,
+        "board": board.name,
         "prefix": node_file.prefix,
         "keepalive": node_file.keepalive // 1000,
         "health_s": node_file.health // 1000,

@@ -126,14 +126,14 @@ def host(value: object) -> str:
     if not value:
         raise wrong("the host is empty. Write its name or IPv4 address.")
     if "://" in value:
-        name, port = _host_of_url(value)
-        keys = f"host = {describe(name)}" + (f" and port = {port}" if port else "")
-        raise wrong(f"expected a host, found a URL. Write {keys if name else 'the host alone'}.")
+        found, number = _host_of_url(value)
+        keys = f"host = {describe(found)}" + (f" and port = {number}" if number else "")
+        raise wrong(f"expected a host, found a URL. Write {keys if found else 'the host alone'}.")
     if _is_ipv6(value):
         raise wrong("this is an IPv6 address, and the node speaks IPv4. Write a name or an IPv4 address.")
     if re.fullmatch(r"[^:@/]*:\d+", value):
-        name, _, port = value.partition(":")
-        raise wrong(f"the port has a key of its own. Write host = {describe(name)} and port = {port}.")
+        found, _, port = value.partition(":")
+        raise wrong(f"the port has a key of its own. Write host = {describe(found)} and port = {port}.")
     labels = value.removesuffix(".").split(".")
     if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise wrong("this is neither a host's name nor an IPv4 address. Write one, such as 10.0.0.5.")
@@ -147,14 +147,14 @@ def server(value: object) -> tuple[str, int]:
     if not isinstance(value, str) or not value:
         raise ValueError
     if "://" in value:
-        name, _ = _host_of_url(value)
-        raise wrong(f"expected a host, found a URL. Write {describe(name) if name else 'the host alone'}.")
-    name, colon, port = value.partition(":")
+        found, _ = _host_of_url(value)
+        raise wrong(f"expected a host, found a URL. Write {describe(found) if found else 'the host alone'}.")
+    found, colon, port = value.partition(":")
     if not colon or _is_ipv6(value):
         return host(value), 123
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise wrong("the port after ':' must be a number from 1 to 65535. Correct it, or leave it out.")
-    return host(name), int(port)
+    return host(found), int(port)
 
 
 def rom(value: object) -> str:

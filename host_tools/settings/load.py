@@ -19,6 +19,7 @@ from host_tools.userfile import (
     check_table,
     describe,
     did_you_mean,
+    not_a_table,
     problem,
     read,
     salvage,
@@ -66,7 +67,7 @@ def _sensor(name: str, table: object) -> tuple[Sensor | None, list[Problem]]:
     path = ("sensors", name)
     problems = _name_problems(name)
     if not isinstance(table, Mapping):
-        return None, [*problems, problem(path, f"expected a table, found {describe(table)}.")]
+        return None, [*problems, not_a_table(path, table)]
     values: dict[str, Any] = dict(table)
     if name in KINDS:
         values.setdefault("kind", name)

@@ -5,7 +5,7 @@ found, what was expected. The same goes for node files (`host_tools.settings`) a
 (`host_tools.boards`).
 """
 
-from host_tools.userfile.check import check_table, salvage, wrong
+from host_tools.userfile.check import check_table, not_a_table, salvage, wrong
 from host_tools.userfile.problems import KeyPath, Problem, UserFileError, describe, did_you_mean, problem
 from host_tools.userfile.text import UserFile, read
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_table",
     "describe",
     "did_you_mean",
+    "not_a_table",
     "problem",
     "read",
     "salvage",

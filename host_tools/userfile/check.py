@@ -31,7 +31,7 @@ def check_table(
     What stands below the keys named in `secret` is never quoted in a problem's text.
     """
     if not isinstance(table, Mapping):
-        return None, [problem(path, f"expected a table, found {describe(table)}.")]
+        return None, [not_a_table(path, table)]
     checked, details = _validated(model, table)
     remedies = {
         each["loc"]: did_you_mean(str(each["loc"][-1]), _keys(_owner(model, each["loc"])))
@@ -45,6 +45,11 @@ def check_table(
         for each in details
         if (each["loc"][:-1], f"Did you mean '{each['loc'][-1]}'?") not in misspelt
     ]
+
+
+def not_a_table(path: KeyPath, value: object) -> Problem:
+    """For a value where a table should be. It is not quoted: it may be a secret that went astray."""
+    return problem(path, f"expected a table, found {kind_of(value)}.")
 
 
 def salvage(model: type[Model], table: Mapping[str, Any]) -> Model:

@@ -76,7 +76,7 @@ def kind_of(value: object) -> str:
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, str):
-        return "other text"
+        return "text"
     if isinstance(value, int | Decimal):
         return "a number"
     if isinstance(value, list):

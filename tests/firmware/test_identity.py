@@ -1,4 +1,4 @@
-"""The node reads its identity partition: the vectors that the host reads too, and what goes wrong in flash."""
+"""The node reads its identity partition: the vectors that the host reads too, and what goes wrong."""
 
 import json
 import sys

@@ -159,8 +159,9 @@ class Driver:
         self._ready = True
 
     def _judge(self, out):
-        for i, (_, _, _, low, high) in enumerate(self.channels):
-            self.reasons[i] = 0 if low <= out[i] <= high else OUT_OF_RANGE
+        for i in range(3):
+            channel = self.channels[i]
+            self.reasons[i] = 0 if channel[3] <= out[i] <= channel[4] else OUT_OF_RANGE
         if self.reasons[0]:
             # The other two are computed with the temperature.
             self.reasons[1] = self.reasons[2] = OUT_OF_RANGE

@@ -59,7 +59,7 @@ class Driver:
         total = 0
         for _ in range(_SAMPLES):
             total += self._adc.read_uv()
-        uv = (total + _SAMPLES // 2) // _SAMPLES
+        uv = total // _SAMPLES
         reason = level(uv, self._shunt)
         if reason in (WIRE_BREAK, OVER_CURRENT):
             raise SensorError(reason, "%d uA" % (uv * 1000 // self._shunt))

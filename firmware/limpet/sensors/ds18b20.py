@@ -24,10 +24,13 @@ _CONVERT = const(0x44)
 _READ_SCRATCHPAD = const(0xBE)
 _FAMILIES = (0x28, 0x22)  # DS18B20, and DS1822 with the same registers; a DS18S20 (0x10) counts otherwise
 
-# Alarm limits that we write beside the resolution, to know our probe again. They are the ends of the range,
-# and not stored in the probe's memory: after a loss of power it has others.
-_TH = const(125)
-_TL = const(0xC9)  # -55
+# The longest conversion at 12 bits (Electrical Characteristics, t_CONV). One more, because a millisecond
+# counter that has moved on by n may have seen a little less than n milliseconds.
+_CONVERT_MS = const(751)
+
+# What we write to the probe: 12 bits, and alarm limits by which to know our probe again. They are the ends of
+# the range, and not stored in the probe's memory: after a loss of power it has others.
+_SETTINGS = b"\x7d\xc9\x7f"  # TH 125 °C, TL -55 °C, configuration
 
 _LOW = const(-550000)
 _HIGH = const(1250000)
@@ -39,27 +42,16 @@ _ONES = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff"
 _ZEROS = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 
-def conversion_ms(resolution):
-    """The longest conversion time at 9 to 12 bits (Electrical Characteristics, t_CONV), upwards.
-
-    One more, because a millisecond counter that has moved on by n may have seen a little less than that.
-    """
-    return (750 >> (12 - resolution)) + 2
-
-
-def value(pad, resolution):
-    """The temperature of a scratchpad in 0.0001 °C."""
+def value(pad):
+    """The temperature of a scratchpad, at 12 bits, in 0.0001 °C (Operation: Measuring Temperature)."""
     raw = pad[1] << 8 | pad[0]
-    if raw & 0x8000:
-        raw -= 0x10000
-    # Bits below the resolution are undefined (Operation: Measuring Temperature).
-    return (raw >> (12 - resolution) << (12 - resolution)) * 625
+    return (raw - 0x10000 if raw & 0x8000 else raw) * 625
 
 
-def check(pad, config, crc):
+def check(pad, crc):
     """Raise SensorError unless the nine bytes `pad` are a measurement by the probe that we set up.
 
-    `crc` is the CRC over all nine: 0 when it fits. `config` is the configuration byte that we wrote.
+    `crc` is the CRC over all nine: 0 when it fits.
     """
     if pad == _ONES:
         raise SensorError(VANISHED, "no answer")
@@ -67,7 +59,7 @@ def check(pad, config, crc):
         raise SensorError(BUS_TIMEOUT, "data line held low")
     if crc:
         raise SensorError(CRC)
-    if pad[2] != _TH or pad[3] != _TL or pad[4] != config:
+    if pad[2:5] != _SETTINGS:
         raise SensorError(POWER_ON_VALUE, "lost its settings")
     # Our settings, but no conversion yet: 85 °C, the power-on value. A real 85 °C has another byte 6, which
     # is 0x0C at power-on, and 0x10 less the value's low four bits after a conversion. (Today's datasheet only
@@ -79,8 +71,7 @@ def check(pad, config, crc):
 
 
 class Driver:
-    """A DS18B20. Settings: `pin` (GPIO number); `rom` (16 hex digits) when the bus has several probes;
-    `resolution` (9 to 12 bits, default 12)."""
+    """A DS18B20. Settings: `pin` (GPIO number); `rom` (16 hex digits) when the bus has several probes."""
 
     channels = (("temperature", "Cel", 4, _LOW, _HIGH),)
 
@@ -92,8 +83,6 @@ class Driver:
         rom = spec.get("rom")
         self._wanted = bytes.fromhex(rom) if rom else None
         self._rom = None  # of the probe that we set up
-        self._resolution = spec.get("resolution", 12)
-        self._settings = bytes((_TH, _TL, (self._resolution - 9) << 5 | 0x1F))
 
     def start(self):
         # Forgotten until all of this has worked, so that a failure anywhere brings the set-up again.
@@ -104,7 +93,7 @@ class Driver:
         # To this probe alone: `DS18X20.convert_temp` would make the others on the bus start anew.
         self._command(rom, _CONVERT)
         self._rom = rom
-        return conversion_ms(self._resolution)
+        return _CONVERT_MS
 
     def read(self, out):
         rom, self._rom = self._rom, None
@@ -112,8 +101,8 @@ class Driver:
         self._command(rom, _READ_SCRATCHPAD)
         pad = self._pad
         self._bus.readinto(pad)
-        check(pad, self._settings[2], self._bus.crc8(pad))
-        out[0] = value(pad, self._resolution)
+        check(pad, self._bus.crc8(pad))
+        out[0] = value(pad)
         self.reasons[0] = 0 if _LOW <= out[0] <= _HIGH else OUT_OF_RANGE
         self._rom = rom
 
@@ -127,7 +116,7 @@ class Driver:
             raise SensorError(CRC, "in ROM code " + rom.hex())
         if rom[0] not in _FAMILIES:
             raise SensorError(WRONG_CHIP, "family 0x%02x" % rom[0])
-        self._probes.write_scratch(rom, self._settings)
+        self._probes.write_scratch(rom, _SETTINGS)
         return rom
 
     def _only_probe(self):

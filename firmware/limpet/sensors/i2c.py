@@ -6,7 +6,7 @@ from micropython import const
 # Every chip we drive allows it, and it forgives long wires and weak pull-ups.
 _FREQ = const(100_000)
 
-_buses = {}
+_buses: dict = {}
 
 
 def bus(scl, sda):
@@ -18,10 +18,10 @@ def bus(scl, sda):
     """
     pins = (scl, sda)
     if pins not in _buses:
-        line = {"scl": machine.Pin(scl), "sda": machine.Pin(sda), "freq": _FREQ}
+        clock, data = machine.Pin(scl), machine.Pin(sda)
         try:
-            opened = machine.I2C(len(_buses), **line)
+            opened = machine.I2C(len(_buses), scl=clock, sda=data, freq=_FREQ)
         except ValueError:  # no such controller
-            opened = machine.SoftI2C(**line)
+            opened = machine.SoftI2C(scl=clock, sda=data, freq=_FREQ)
         _buses[pins] = opened
     return _buses[pins]

@@ -38,10 +38,13 @@ FAULTS = ("no-ack", "stuck", "wrong-chip", "frozen", "unplugged")
 """
 no-ack      does not acknowledge its address
 stuck       holds SDA low: the bus must answer with a time-out
-wrong-chip  has the id of a BMP280
+wrong-chip  is replaced by one that has the id of a BMP280, fresh from power-on
 frozen      never ends a measurement
 unplugged   is off the bus and without power; when the fault ends it starts anew, its settings lost
 """
+
+_WITHOUT_POWER = {"wrong-chip", "unplugged"}
+"""Their beginning and their end are a power-on."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,8 @@ class BME280:
 
     @fault.setter
     def fault(self, fault: str | None) -> None:
-        back = self._fault == "unplugged" and fault != "unplugged"
-        self._fault = known_fault("BME280", fault, FAULTS)
-        if back:
+        before, self._fault = self._fault, known_fault("BME280", fault, FAULTS)
+        if before != fault and {before, fault} & _WITHOUT_POWER:
             self._power_on()
 
     @property

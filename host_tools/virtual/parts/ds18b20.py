@@ -201,8 +201,10 @@ def _hear(bits: int) -> Generator[int | None, int, int]:
     return number
 
 
-def _bits(data: bytes) -> list[int]:
-    return [byte >> i & 1 for byte in data for i in range(8)]
+def _bits(data: bytes) -> Generator[int, int, None]:
+    for byte in data:
+        for i in range(8):
+            yield byte >> i & 1
 
 
 def _signed(byte: int) -> int:

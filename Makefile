@@ -1,0 +1,77 @@
+# limpet. `make help` lists what can be done; nothing needs to be done before it.
+
+# The first Python of 3.11 or later on the path; name another one with `make PYTHON=…`.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+
+LOCK := uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types bench soak lock clean mosquitto
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
+	|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1   \2/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after 20)
+	@exec $(BIN)/limpet demo $(if $(READINGS),--readings $(READINGS))
+
+test: $(VENV)/dev mosquitto lint types ## lint, types and all tests
+	@$(BIN)/pytest -n 2 $(PYTEST)
+
+lint: $(VENV)/dev ## style (ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev build/stubs ## types: the host tools strictly, the firmware against the ESP32's stubs
+	@$(BIN)/mypy
+	@MYPYPATH=build/stubs $(BIN)/mypy --config-file firmware/mypy.ini --custom-typeshed-dir build/stubs
+
+bench: $(VENV)/dev mosquitto ## measure; results go to docs/benchmarks.md and build/bench.json
+	@$(BIN)/python tests/bench/run.py
+
+lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
+	@$(LOCK) --extra build pyproject.toml -o requirements.txt
+	@$(LOCK) --extra build --extra dev pyproject.toml -o requirements-dev.txt
+	@$(LOCK) requirements-stubs.in -o requirements-stubs.txt
+
+clean: ## remove what was made here
+	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/python:
+	@[ -n "$(PYTHON)" ] || { echo "limpet needs Python 3.11 or later; name it: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+		echo "This Python cannot make a virtual environment; installing python3-venv …"; \
+		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y python3-venv >/dev/null; \
+		$(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } || { rm -rf $(VENV); \
+		echo "Install Python's venv module first: sudo apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/run: $(VENV)/python requirements.txt pyproject.toml
+	@echo "Installing what limpet needs into $(VENV) …"
+	@$(PIP) --require-hashes -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.txt
+	@echo "Installing what its tests need …"
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+build/stubs: requirements-stubs.txt | $(VENV)/run
+	@rm -rf $@
+	@$(PIP) --require-hashes --no-deps --target $@ -r requirements-stubs.txt
+	@touch $@
+
+# The broker of the tests. Without it those that need it are skipped, and the embedded one is tested alone.
+mosquitto:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
+		echo "Installing Mosquitto …"; \
+		if command -v apt-get >/dev/null; then \
+			$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y mosquitto >/dev/null; \
+		elif command -v brew >/dev/null; then brew install --quiet mosquitto; else false; fi; \
+	} || echo "Mosquitto cannot be installed from here, so its tests are skipped: install the package 'mosquitto'."

@@ -1,0 +1,137 @@
+"""The `limpet` command: its words, their help, and how an error ends it. What they do is in the other modules."""
+
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from host_tools import __version__
+from host_tools.errors import LimpetError
+
+app = typer.Typer(
+    name="limpet",
+    help="Sensor nodes on ESP32 and MicroPython: run, deploy and check them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Node files: the settings of a node.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+_notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class BrokerChoice(StrEnum):
+    """Which broker the demo runs."""
+
+    mosquitto = "mosquitto"
+    embedded = "embedded"
+
+
+def _say(text: str) -> None:
+    _notes.print(text, markup=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"limpet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    readings: Annotated[
+        int | None, typer.Option("--readings", "-n", min=1, help="End after so many readings.")
+    ] = None,
+    broker: Annotated[
+        BrokerChoice | None,
+        typer.Option(help="Which broker; without it Mosquitto where it is installed, else the embedded one."),
+    ] = None,
+) -> None:
+    """Show a virtual node that publishes recorded weather over mutual TLS."""
+    from host_tools.demo.run import run
+
+    summary = run(readings, broker.value if broker else None, _say)
+    if summary.lost or summary.duplicates:
+        raise typer.Exit(1)
+
+
+@app.command()
+def virtual(
+    flash: Annotated[
+        Path | None, typer.Option(help="Its flash file; without it a new one with the firmware alone.")
+    ] = None,
+    board: Annotated[str, typer.Option(help="The board to be.")] = "virtual",
+    log: Annotated[bool, typer.Option("--log", help="Show what the board prints on its serial port.")] = False,
+) -> None:
+    """Run a virtual board, print its serial port, and stay until Ctrl-C."""
+    from host_tools.virtual.run import run
+
+    run(flash, board, log, typer.echo)
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(help="The node file (TOML).")]) -> None:
+    """Check a node file, and say all that is wrong with it."""
+    from host_tools import settings
+
+    checked = settings.check(file)
+    for warning in checked.warnings:
+        _say(warning)
+    sensors = len(checked.node_file.sensors)
+    typer.echo(f"{file}: good, {sensors} sensor{'s' if sensors > 1 else ''} on board '{checked.board.name}'")
+
+
+@app.command()
+def deploy(
+    port: Annotated[str, typer.Option("--port", "-p", help="The board's serial port, or any pyserial URL.")],
+    node: Annotated[
+        Path | None, typer.Option("--node", help="The node file; without it the settings stay as they are.")
+    ] = None,
+) -> None:
+    """Put the firmware and a node's settings on a board: only what changed, nothing stale left behind."""
+    from host_tools.deploy import deploy as put
+
+    put(port, node, typer.echo)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and the command that mends it."""
+    from host_tools import doctor as checks
+
+    if not checks.report(typer.echo):
+        raise typer.Exit(1)
+
+
+def main() -> NoReturn:
+    """Run the command; an error of the user's is one sentence on standard error and the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except LimpetError as e:
+        _say(f"limpet: {e}")
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that everything that was started is ended.
+    sys.exit(128 + signal.SIGTERM)

@@ -1,0 +1,96 @@
+"""`limpet doctor`: what this machine has, what it lacks, and the command that mends it."""
+
+import grp
+import os
+import platform
+import pty
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tools import micropython, parts
+from host_tools.broker import mosquitto
+from host_tools.errors import LimpetError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `remedy` is empty when nothing is to be done."""
+
+    what: str
+    state: str
+    remedy: str = ""
+    needed: bool = True
+    """Whether limpet cannot do without it."""
+
+
+def report(say: Callable[[str], None]) -> bool:
+    """Say what was found, a line each; True when nothing that is needed is missing."""
+    good = True
+    for finding in examine():
+        mark = "ok  " if not finding.remedy else ("MISSING" if finding.needed else "optional")
+        say(f"{mark:9}{finding.what}: {finding.state}")
+        if finding.remedy:
+            say(f"{'':9}-> {finding.remedy}")
+        good = good and not (finding.remedy and finding.needed)
+    return good
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that limpet uses on this machine."""
+    yield Finding("Python", f"{platform.python_version()} on {sys.platform}, {platform.machine()}")
+    yield _micropython()
+    yield _umqtt()
+    yield _mosquitto()
+    yield _pseudo_terminal()
+    yield from _serial_ports()
+
+
+def _micropython() -> Finding:
+    try:
+        words = micropython.command()
+    except LimpetError as e:
+        return Finding("MicroPython", "none that can be used", str(e))
+    where = words[0] if micropython.VARIABLE in os.environ else "from PyPI"
+    return Finding("MicroPython", f"{micropython.version()}, {where}")
+
+
+def _umqtt() -> Finding:
+    try:
+        where = parts.umqtt_simple()
+    except LimpetError as e:
+        return Finding("umqtt.simple", "not there", str(e))
+    return Finding("umqtt.simple", f"{where.name}, checked")
+
+
+def _mosquitto() -> Finding:
+    executable = mosquitto.find_executable()
+    version = mosquitto.version(executable) if executable else None
+    if executable and version and mosquitto.is_usable(version):
+        return Finding("Mosquitto", ".".join(map(str, version)))
+    state = "not installed; the embedded broker serves" if not executable else "too old; 2.0 is needed"
+    remedy = "brew install mosquitto" if sys.platform == "darwin" else "sudo apt-get install mosquitto"
+    return Finding("Mosquitto", state, remedy, needed=False)
+
+
+def _pseudo_terminal() -> Finding:
+    try:
+        for fd in pty.openpty():
+            os.close(fd)
+    except OSError as e:
+        return Finding("pseudo-terminals", f"none to be had ({e.strerror})", "mount devpts: mount -t devpts devpts /dev/pts")
+    return Finding("pseudo-terminals", "there")
+
+
+def _serial_ports() -> Iterator[Finding]:
+    """The ports that look like a board's, and whether this user may open them."""
+    ports = [p for pattern in ("ttyUSB*", "ttyACM*", "cu.usb*") for p in sorted(Path("/dev").glob(pattern))]
+    if not ports:
+        yield Finding("serial ports", "no board plugged in")
+    for port in ports:
+        if os.access(port, os.R_OK | os.W_OK):
+            yield Finding(str(port), "may be opened")
+        else:
+            group = grp.getgrgid(port.stat().st_gid).gr_name
+            yield Finding(str(port), "may not be opened by you", f"sudo usermod -aG {group} $USER, then log in again")
