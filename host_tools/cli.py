@@ -1,5 +1,6 @@
-"""The `limpet` command: its words, their help, and how an error ends it. What they do is in the other modules."""
+"""The `limpet` command: its words, their help, and how an error ends it. Other modules do the work."""
 
+import io
 import signal
 import sys
 from enum import StrEnum
@@ -77,7 +78,9 @@ def virtual(
         Path | None, typer.Option(help="Its flash file; without it a new one with the firmware alone.")
     ] = None,
     board: Annotated[str, typer.Option(help="The board to be.")] = "virtual",
-    log: Annotated[bool, typer.Option("--log", help="Show what the board prints on its serial port.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Show what the board prints on its serial port.")
+    ] = False,
 ) -> None:
     """Run a virtual board, print its serial port, and stay until Ctrl-C."""
     from host_tools.virtual.run import run
@@ -122,6 +125,9 @@ def doctor() -> None:
 def main() -> NoReturn:
     """Run the command; an error of the user's is one sentence on standard error and the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ° must not end the show
     try:
         app()
     except LimpetError as e:

@@ -4,6 +4,7 @@ Which files differ is asked in one round trip. What changed is written beside th
 place; what the firmware no longer has is removed from its package, and nothing else on the board is touched.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -143,8 +144,8 @@ def _connect(port: str) -> SerialTransport:
     except (TransportError, OSError, serial.SerialException) as e:
         _hang_up(board)
         raise DeployError(
-            f"{port}: no MicroPython answers ({_last_line(e)}); check that it is the board's port and that the "
-            "board runs MicroPython."
+            f"{port}: no MicroPython answers ({_last_line(e)}); check that it is the board's port and "
+            "that the board runs MicroPython."
         ) from None
     return board
 
@@ -176,10 +177,8 @@ def _execute(board: SerialTransport, code: str) -> str:
 
 
 def _hang_up(board: SerialTransport) -> None:
-    try:
+    with contextlib.suppress(OSError, serial.SerialException):  # the port may be gone already
         board.close()
-    except (OSError, serial.SerialException):
-        pass  # the port is gone already
 
 
 def _last_line(error: Exception) -> str:

@@ -79,7 +79,11 @@ def _pseudo_terminal() -> Finding:
         for fd in pty.openpty():
             os.close(fd)
     except OSError as e:
-        return Finding("pseudo-terminals", f"none to be had ({e.strerror})", "mount devpts: mount -t devpts devpts /dev/pts")
+        return Finding(
+            "pseudo-terminals",
+            f"none to be had ({e.strerror})",
+            "mount devpts: mount -t devpts devpts /dev/pts",
+        )
     return Finding("pseudo-terminals", "there")
 
 
@@ -93,4 +97,6 @@ def _serial_ports() -> Iterator[Finding]:
             yield Finding(str(port), "may be opened")
         else:
             group = grp.getgrgid(port.stat().st_gid).gr_name
-            yield Finding(str(port), "may not be opened by you", f"sudo usermod -aG {group} $USER, then log in again")
+            yield Finding(
+                str(port), "may not be opened by you", f"sudo usermod -aG {group} $USER, then log in again"
+            )

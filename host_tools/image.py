@@ -69,17 +69,20 @@ def filesystem(files: Mapping[str, bytes], size: int) -> bytes:
                 f.write(data)
     except LittleFSError as e:
         total = sum(map(len, files.values()))
-        raise ImageError(f"The files ({total} bytes) do not fit into a filesystem of {size} bytes ({e}).") from None
+        raise ImageError(
+            f"The files ({total} bytes) do not fit into a filesystem of {size} bytes ({e})."
+        ) from None
     fs.unmount()
     return bytes(fs.context.buffer)  # type: ignore[attr-defined]
 
 
 def check(flash: bytes, name: str, board: Board) -> None:
-    """Raise ImageError, with the remedy, when a board could not boot from `flash`; `name` is what to call it."""
-    remedy = "make one anew with 'limpet image', or let 'limpet virtual' do so by leaving --flash out"
+    """Raise ImageError, with the remedy, when a board could not boot from `flash`, which is called `name`."""
+    remedy = "leave --flash out to get a new one"
     if len(flash) != board.flash_size:
         raise ImageError(
-            f"{name} has {len(flash)} bytes, but the flash of '{board.name}' has {board.flash_size}: {remedy}."
+            f"{name} has {len(flash)} bytes, but the flash of '{board.name}' has {board.flash_size}: "
+            f"{remedy}."
         )
     if flash.count(_BLANK) == len(flash):
         raise ImageError(f"{name} is blank, every byte is 0xFF: {remedy}.")

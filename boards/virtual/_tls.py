@@ -6,7 +6,6 @@ the error of the ESP32 port. (Shorter errors cannot matter: nobody issues certif
 """
 
 import ssl
-
 import time
 
 _DAY = 86400

@@ -2,9 +2,8 @@
 
 import struct
 
-from micropython import const
-
 from _flash import SECTOR
+from micropython import const
 
 _TABLE = const(0x8000)
 _TABLE_SIZE = const(0xC00)

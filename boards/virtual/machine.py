@@ -4,9 +4,9 @@ What is not here (Timer, UART, SPI, PWM, …) is listed in docs/virtual-board.md
 """
 
 import struct
+import time as _time
 
 import _host
-import time as _time
 from micropython import const
 from umachine import time_pulse_us  # noqa: F401
 
@@ -69,7 +69,7 @@ class RTC:
         if fields is None:
             t = _time.gmtime()
             return (t[0], t[1], t[2], t[6], t[3], t[4], t[5], _time.time_ns() // 1000 % 1000000)
-        year, month, day, _weekday, hour, minute, second, microsecond = fields
+        year, month, day, _weekday, hour, minute, second, _microsecond = fields
         target = _time.mktime((year, month, day, hour, minute, second, 0, 0))
         # Whole seconds are kept: the unix port's clock cannot be moved by less.
         _time.offset += target - _time.time()
@@ -198,12 +198,15 @@ class ADC:
 class I2C:
     """A controller of the I2C bus. Without an acknowledge: OSError ENODEV; with a stuck bus: ETIMEDOUT."""
 
-    def __init__(self, id=-1, *, scl=None, sda=None, freq=400000, timeout=50000):
+    def __init__(self, id=0, *, scl=None, sda=None, freq=400000, timeout=50000):
         default = {0: (18, 19), 1: (25, 26)}
+        if id not in default:
+            raise ValueError("I2C(%d) doesn't exist" % id)
         if scl is None or sda is None:
-            if id not in default:
-                raise ValueError("I2C(%d) doesn't exist" % id)
             scl, sda = default[id]
+        self._open(scl, sda)
+
+    def _open(self, scl, sda):
         self._scl = Pin(scl, Pin.OPEN_DRAIN).gpio
         self._sda = Pin(sda, Pin.OPEN_DRAIN).gpio
 
@@ -248,4 +251,4 @@ class I2C:
 
 class SoftI2C(I2C):
     def __init__(self, scl, sda, *, freq=400000, timeout=50000):
-        super().__init__(scl=scl, sda=sda, freq=freq, timeout=timeout)
+        self._open(scl, sda)

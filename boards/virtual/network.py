@@ -83,7 +83,7 @@ class WLAN:
         return tuple(self._ask("status")["ifconfig"])
 
     def ipconfig(self, what):
-        address, mask, gateway, dns = self._ask("status")["ifconfig"]
+        address, mask, gateway, _dns = self._ask("status")["ifconfig"]
         if what == "addr4":
             return (address, mask)
         if what == "gw4":

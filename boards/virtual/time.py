@@ -34,4 +34,3 @@ def mktime(fields):
         year, month = year - 1, month + 12
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day - 306
     return (days - 730120) * 86400 + hour * 3600 + minute * 60 + second
-

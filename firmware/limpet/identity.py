@@ -46,7 +46,7 @@ class Identity:
         """
         if self._context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined]  # the stubs lack it
             try:
                 # One call takes one DER certificate; further calls append to the same chain or set.
                 for certificate in self.chain:
@@ -79,15 +79,15 @@ def read(partition):
     Raises IdentityError if no slot is usable, OSError if flash fails.
     """
     headers = [_read(partition, slot, 0, _HEADER_SIZE) for slot in (0, 1)]
-    damage = [None, None]
+    damage = ["", ""]
     for slot in order(headers[0], headers[1]):
         try:
             length = payload_length(headers[slot])
             payload = _read(partition, slot, _HEADER_SIZE, length)
             return decode(headers[slot], payload)
         except IdentityError as error:
-            damage[slot] = error
-    if str(damage[0]) == str(damage[1]) == "blank":
+            damage[slot] = str(error)
+    if damage[0] == damage[1] == "blank":
         raise IdentityError("identity partition is blank")
     raise IdentityError("identity partition is unusable (slot 0: %s; slot 1: %s)" % tuple(damage))
 
@@ -126,7 +126,7 @@ def decode(header, payload):
     crc = binascii.crc32(payload, binascii.crc32(memoryview(header)[4:16]))
     if crc != struct.unpack(_HEADER, header)[4]:
         raise IdentityError("CRC mismatch")
-    values = {_NODE_ID: [], _KEY: [], _CERTIFICATE: [], _TRUSTED_CA: []}
+    values = {_NODE_ID: [], _KEY: [], _CERTIFICATE: [], _TRUSTED_CA: []}  # type: dict[int, list[bytes]]
     view = memoryview(payload)
     at = 0
     while at < len(payload):

@@ -50,7 +50,7 @@ class Session(MQTTClient):
         self.on_ack = None
 
     def connect(self, clean_session=True):
-        """Begin to connect; step() goes on until the state is UP. The name is resolved here, and waited for."""
+        """Begin to connect; step() goes on until the state is UP. Waits only for the name's resolution."""
         address = socket.getaddrinfo(self.server, self.port)[0][-1]
         self._raw = self.sock = socket.socket()
         self._clean = clean_session

@@ -1,6 +1,5 @@
 """The node: makes its parts from settings and identity, and keeps them running."""
 
-import gc
 import sys
 import time
 
@@ -11,7 +10,8 @@ from limpet.clock import Clock
 from limpet.log import log
 from limpet.queue import Queue
 from limpet.sampler import Sampler
-from limpet.tasks import Task, run as run_tasks
+from limpet.tasks import Task
+from limpet.tasks import run as run_tasks
 from limpet.uplink import Uplink
 from limpet.wifi import Wifi
 

@@ -1,4 +1,4 @@
-"""Readings between sampler and uplink: a ring in RAM. When it is full the oldest go first, and are counted."""
+"""Readings between sampler and uplink: a ring in RAM. When full, the oldest go first, and are counted."""
 
 import binascii
 import os

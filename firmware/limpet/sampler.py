@@ -13,7 +13,7 @@ _MAX_BACKOFF_MS = const(60000)
 
 
 class Channel:
-    """One quantity of one sensor: `name` is sensor/quantity, `low` and `high` its range, scaled by `decimals`."""
+    """A quantity of a sensor: `name` is sensor/quantity, `low` and `high` its range, scaled by `decimals`."""
 
     def __init__(self, sensor, description, period_ms):
         leaf, self.unit, self.decimals, self.low, self.high = description
@@ -42,7 +42,9 @@ class Sensor:
                 if time.ticks_diff(self._due, now) > 0:
                     return time.ticks_diff(self._due, now)
                 self._taken = clock.uptime_ms()
-                self._ready = time.ticks_add(now, self.driver.start())
+                wait = self.driver.start()  # takes time itself, so the wait counts from its end
+                now = time.ticks_ms()
+                self._ready = time.ticks_add(now, wait)
             if time.ticks_diff(self._ready, now) > 0:
                 return time.ticks_diff(self._ready, now)
             self.driver.read(self._values)

@@ -1,4 +1,4 @@
-"""Readings as SenML JSON (RFC 8428); docs/wire.md has the profile and tests/vectors/senml.json the examples."""
+"""Readings as SenML JSON (RFC 8428): docs/wire.md has the profile, tests/vectors/senml.json examples."""
 
 from limpet.reading import REASONS
 

@@ -20,7 +20,9 @@ def load(path=PATH):
     except ValueError:
         raise SettingsError(path + " is damaged: deploy the node's settings again")
     if not isinstance(settings, dict) or settings.get("v") != VERSION:
-        raise SettingsError(path + " is not of this firmware's version: deploy firmware and settings together")
+        raise SettingsError(
+            path + " is not of this firmware's version: deploy firmware and settings together"
+        )
     for key in ("board", "prefix", "wifi", "brokers", "ntp", "sensors"):
         if key not in settings:
             raise SettingsError(path + " lacks '" + key + "': deploy the node's settings again")

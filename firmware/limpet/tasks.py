@@ -1,4 +1,4 @@
-"""The node's scheduler. A task is a generator that does a little, and yields how many milliseconds it can wait.
+"""The node's scheduler. A task is a generator: it does a little, and yields the milliseconds it can wait.
 
 It is asyncio's idea without asyncio: 4 kB less heap, nothing allocated in a turn, and no way to wait but
 by yielding. Tasks take turns; what one does between two yields is what it can delay the others by.

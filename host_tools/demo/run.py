@@ -64,13 +64,16 @@ def run(readings: int | None, broker_kind: Kind | None, say: Callable[[str], Non
 
         virtual = bench.run(power_on())
         bench.on_close(virtual.close)
-        say(f"Broker: {broker.title} on port {broker.port}, client certificates only. Node's port: {virtual.port.path}")
+        say(f"Broker: {broker.title} on port {broker.port}, client certificates only.")
+        say(f"Node's serial port: {virtual.port.path}")
         return show(console, sys.stdout, readings, About(broker.title, weather.note), check=watch.check)
 
 
 def _flash(authority: Authority, broker_port: int, ntp_port: int, folder: Path) -> bytes:
     node_file = folder / "node.toml"
-    text = _NODE_FILE.read_text().replace("{broker_port}", str(broker_port)).replace("{ntp_port}", str(ntp_port))
+    text = (
+        _NODE_FILE.read_text().replace("{broker_port}", str(broker_port)).replace("{ntp_port}", str(ntp_port))
+    )
     node_file.write_text(text)
     checked = settings.check(node_file)
     node = settings.to_node_json(checked.node_file, checked.board)
@@ -102,4 +105,3 @@ class _Watch:
         if self._deadline is not None and time.monotonic() > self._deadline:
             log = "\n".join(self._log)
             raise LimpetError(f"The node has not reached the broker within a minute; it said last:\n{log}")
-

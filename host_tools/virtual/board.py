@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import ClassVar
 
 from host_tools import parts as pypi_parts
 from host_tools.boards import Board
@@ -138,8 +139,8 @@ class VirtualBoard:
             self._raw = False
             self.pins.clear()
             self.station.reset()
-            rom = f"ets Jul 29 2019 12:21:46\r\n\r\nrst:{_ROM_REASON[cause]},boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
-            self._printed(rom.encode())
+            why = f"rst:{_ROM_REASON[cause]},boot:0x13 (SPI_FAST_FLASH_BOOT)"
+            self._printed(f"ets Jul 29 2019 12:21:46\r\n\r\n{why}\r\n".encode())
         requests = Requests()
 
         def on_data(data: bytes) -> None:
@@ -331,7 +332,7 @@ class VirtualBoard:
         if milliseconds >= 0:
             self._alarm = self._loop.call_later(milliseconds / 1000, self._start, ResetCause.DEEP_SLEEP)
 
-    _quick: dict[str, Callable[["VirtualBoard", bytes], bytes]] = {
+    _quick: ClassVar[dict[str, Callable[["VirtualBoard", bytes], bytes]]] = {
         "h": _hello,
         "i": _i2c,
         "o": _onewire,
@@ -342,8 +343,8 @@ class VirtualBoard:
         "m": _set_rtc_memory,
         "W": _start_watchdog,
     }
-    _slow: dict[str, Callable[["VirtualBoard", bytes], Awaitable[bytes]]] = {"n": _resolve}
-    _silent: dict[str, Callable[["VirtualBoard", bytes], None]] = {
+    _slow: ClassVar[dict[str, Callable[["VirtualBoard", bytes], Awaitable[bytes]]]] = {"n": _resolve}
+    _silent: ClassVar[dict[str, Callable[["VirtualBoard", bytes], None]]] = {
         "f": _feed,
         "R": _hard_reset,
         "S": _soft_reset,

@@ -80,7 +80,7 @@ class Console:
 
 
 class Process:
-    """One run of MicroPython, from a reset to the next. `on_data` gets the bytes of its requests, b"" at its end."""
+    """One run of MicroPython, from a reset to the next. `on_data` gets its requests, and b"" at its end."""
 
     def __init__(self, console: Console, heap: int, on_data: Callable[[bytes], None]) -> None:
         self._loop = asyncio.get_running_loop()

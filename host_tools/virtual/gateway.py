@@ -114,6 +114,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._target = target
         self._is_up = is_up
         self._outside: dict[tuple[str, int], asyncio.DatagramTransport] = {}
+        self._sending: set[asyncio.Future[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inside = cast(asyncio.DatagramTransport, transport)
@@ -124,7 +125,9 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._is_up():
-            asyncio.ensure_future(self._send(data, addr))
+            task = asyncio.ensure_future(self._send(data, addr))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def _send(self, data: bytes, addr: tuple[str, int]) -> None:
         transport = self._outside.get(addr)

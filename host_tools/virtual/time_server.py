@@ -12,7 +12,7 @@ _STRATUM = 2
 
 
 class TimeServer(asyncio.DatagramProtocol):
-    """Answers on a loopback port. `now` gives unix seconds; put another function there to tell another time."""
+    """Answers on a loopback port. `now` gives unix seconds; put another function there for another time."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.now = now
@@ -37,7 +37,7 @@ class TimeServer(asyncio.DatagramProtocol):
 
 
 def answer(question: bytes, now: float) -> bytes:
-    """The answer to a client's 48 bytes at `now` (unix seconds): its transmit time comes back as originate."""
+    """The answer to a client's 48 bytes at `now` (unix seconds), its transmit time coming back in it."""
     stamp = struct.pack(">II", int(now + _UNIX_TO_NTP) & 0xFFFFFFFF, int(now % 1 * 2**32))
     head = struct.pack(">BBbbII4s", _VERSION_4_SERVER, _STRATUM, 0, -20, 0, 0, b"LOCL")
     return head + stamp + question[40:48] + stamp + stamp

@@ -1,4 +1,4 @@
-"""Frames between the supervisor and the MicroPython of a board (boards/virtual/_host.py has the other end)."""
+"""Frames between supervisor and MicroPython of a board (boards/virtual/_host.py has the other end)."""
 
 import struct
 from collections.abc import Iterator

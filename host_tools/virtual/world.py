@@ -42,11 +42,11 @@ class OneWireBus:
 
     parts: list[OneWireDevice] = field(default_factory=list)
     stuck: bool = False
-    """The line is held low: no presence, and every bit reads as 0."""
+    """The line is held low: that looks like a presence pulse that never ends, and every bit reads as 0."""
 
     def reset(self) -> bool:
         present = [part.reset() for part in self.parts]
-        return any(present) and not self.stuck
+        return self.stuck or any(present)
 
     def read_bit(self) -> int:
         bits = [part.read_bit() for part in self.parts]

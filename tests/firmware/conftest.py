@@ -72,7 +72,12 @@ def run_file(path: Path, names: list[str]) -> dict[str, dict[str, object]]:
     started = time.monotonic()
     try:
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_PATIENCE, cwd=paths.ROOT, check=False
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PATIENCE,
+            cwd=paths.ROOT,
+            check=False,
         )
         output, end = done.stdout, f"MicroPython ended with exit code {done.returncode}"
     except subprocess.TimeoutExpired as e:

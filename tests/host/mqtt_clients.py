@@ -1,10 +1,11 @@
 """MQTT clients for tests: paho over TLS, with what they received in a queue."""
 
+import contextlib
 import queue
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +64,8 @@ class Client:
             self._client.will_set(*will, qos=1, retain=True)
         self._messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._answers: queue.Queue[str | None] = queue.Queue()
+        self._acknowledged: queue.Queue[int] = queue.Queue()
+        self._client.on_publish = lambda client, data, mid, reason, properties: self._acknowledged.put(mid)
         self._granted: queue.Queue[list[int]] = queue.Queue()
         self.gone = threading.Event()
         self._client.on_message = lambda client, data, message: self._messages.put(
@@ -107,15 +110,20 @@ class Client:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1 and wait for the PUBACK."""
-        self.send(topic, payload, retain=retain)
-        assert self._last.is_published(), "no PUBACK"
+        assert self.send(topic, payload, retain=retain), "no PUBACK"
 
-    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish with QoS 1 and wait for the PUBACK or for the end of the connection."""
-        self._last = self._client.publish(topic, payload, qos=1, retain=retain)
-        for _ in range(int(DEADLINE / 0.02)):
-            if self._last.is_published() or self.gone.wait(0.02):
-                return
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish with QoS 1; True at the PUBACK, False if the connection ends before."""
+        packet_id = self._client.publish(topic, payload, qos=1, retain=retain).mid
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                if self._acknowledged.get(timeout=0.05) == packet_id:
+                    return True
+                continue
+            if self.gone.is_set():
+                return False
+        raise TimeoutError("neither a PUBACK nor the end of the connection")
 
     def next_message(self) -> tuple[str, bytes]:
         """The next message received."""
@@ -129,7 +137,7 @@ class Client:
         return before
 
 
-@contextmanager
+@contextlib.contextmanager
 def console(broker: Broker, pki: Path, *topics: str) -> Iterator[Client]:
     """A console that has subscribed to `topics`, to everything below `limpet` if there are none."""
     with Client(broker, pki, "console", CONSOLE) as client:

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mqtt_clients import DEADLINE, Client, Refused, console, node_credential, tls_context
 
 from host_tools.broker import Broker, Kind, start_broker
 from host_tools.broker.mosquitto import find_executable
 from host_tools.errors import LimpetError
 from host_tools.pki.authority import Authority
 from host_tools.pki.names import CONSOLE
+from tests.host.mqtt_clients import DEADLINE, Client, Refused, console, node_credential, tls_context
 
 NEEDS_MOSQUITTO = pytest.mark.skipif(
     find_executable() is None, reason="Mosquitto is not installed: install the package `mosquitto`"
@@ -236,10 +236,10 @@ def test_retained_state_reaches_a_late_console(broker: Broker, pki: Path) -> Non
 
 KILLED = """
 import sys
-sys.path.insert(0, {here!r})
+sys.path.insert(0, {root!r})
 from pathlib import Path
 from types import SimpleNamespace
-from mqtt_clients import Client
+from tests.host.mqtt_clients import Client
 broker = SimpleNamespace(port={port})
 with Client(broker, Path({pki!r}), "n01", "n01", will=("limpet/n01/state", {down!r})) as node:
     node.publish("limpet/n01/state", {up!r}, retain=True)
@@ -249,8 +249,8 @@ with Client(broker, Path({pki!r}), "n01", "n01", will=("limpet/n01/state", {down
 
 
 def test_killed_node_leaves_its_will(broker: Broker, pki: Path) -> None:
-    here = str(Path(__file__).parent)
-    script = KILLED.format(here=here, port=broker.port, pki=str(pki), up=UP, down=DOWN)
+    root = str(Path(__file__).parents[2])
+    script = KILLED.format(root=root, port=broker.port, pki=str(pki), up=UP, down=DOWN)
     with (
         console(broker, pki, "limpet/n01/state") as watcher,
         subprocess.Popen(

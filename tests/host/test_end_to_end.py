@@ -1,0 +1,262 @@
+"""The whole path: sensors at register level, firmware in MicroPython, mutual TLS, a broker, a receiver."""
+
+import json
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from host_tools.broker import Kind
+from host_tools.broker.mosquitto import find_executable
+from host_tools.pki.authority import Authority
+from tests.host.stand import BME280_SPEC, LOOP_SPEC, PROBE_SPEC, Stand, wait_until
+
+needs_mosquitto = pytest.mark.skipif(not find_executable(), reason="Mosquitto is not installed")
+KINDS: list[object] = [pytest.param("mosquitto", marks=needs_mosquitto), "embedded"]
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    with Stand(tmp_path) as stand:
+        yield stand
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_reading_arrives_once_with_value_unit_and_time(tmp_path: Path, kind: Kind) -> None:
+    with Stand(tmp_path, kind) as stand:
+        node = stand.node()
+        began = time.time()
+        node.start()
+        stand.wait_for_readings(node, 60)
+        stand.wait_for_readings(node, 4, "probe/temperature")
+        ended = time.time()
+        ledger = stand.ledger(node)
+        assert (ledger.lost, ledger.duplicates) == (0, 0)
+        expected = {
+            "bme280/temperature": ("Cel", Decimal("21.50"), Decimal("0.02")),
+            "bme280/pressure": ("Pa", Decimal("100653.00"), Decimal(5)),
+            "bme280/humidity": ("%RH", Decimal("45.00"), Decimal("0.05")),
+            "probe/temperature": ("Cel", Decimal("19.0625"), Decimal(0)),
+            "wind/speed": ("m/s", Decimal("12.00"), Decimal("0.03")),
+        }
+        readings = stand.readings(node)
+        assert {r.channel for r in readings} == set(expected)
+        for reading in readings:
+            unit, value, tolerance = expected[reading.channel]
+            assert reading.value is not None, reading
+            assert (reading.unit, abs(reading.value - value) <= tolerance) == (unit, True), reading
+            assert began - 1 <= reading.unix_ms / 1000 <= ended + 1
+        for channel in expected:
+            times = [r.unix_ms for r in readings if r.channel == channel]
+            assert times == sorted(times)
+
+
+def test_about_describes_what_is_published(stand: Stand) -> None:
+    node = stand.node().start()
+    wait_until(lambda: stand.payloads(node, "about"), "about")
+    about = json.loads(stand.payloads(node, "about")[0])
+    assert (about["node"], about["board"], about["firmware"]) == ("n01", "virtual", "0.1.0")
+    by_name = {c["n"]: c for c in about["channels"]}
+    assert by_name["wind/speed"] == {
+        "n": "wind/speed",
+        "u": "m/s",
+        "period_ms": 500,
+        "low": 0.0,
+        "high": 30.0,
+    }
+    assert by_name["bme280/temperature"]["u"] == "Cel"
+    assert len(by_name) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killing_the_node_yields_the_will(tmp_path: Path, kind: Kind) -> None:
+    with Stand(tmp_path, kind) as stand:
+        node = stand.node().start()
+        wait_until(lambda: (stand.state(node) or {}).get("up"), "state up")
+        node.power_off()
+        wait_until(lambda: stand.state(node) == {"up": False}, "the will")
+
+
+@pytest.mark.parametrize(
+    ("channel", "part", "fault", "reason"),
+    [
+        ("bme280/temperature", "bme280", "no-ack", "no acknowledge"),
+        ("bme280/temperature", "bme280", "stuck", "bus timeout"),
+        ("probe/temperature", "probe", "crc", "CRC error"),
+        ("probe/temperature", "probe", "vanished", "probe vanished"),
+        ("wind/speed", "loop", "wire-break", "wire break"),
+        ("wind/speed", "loop", "over-current", "over-current"),
+    ],
+)
+def test_a_failing_sensor_is_told_and_recovers(
+    stand: Stand, channel: str, part: str, fault: str, reason: str
+) -> None:
+    node = stand.node().start()
+    stand.wait_for_readings(node, 1, channel)
+    getattr(node, part).fault = fault
+
+    def bad() -> bool:
+        latest = stand.readings(node, channel)[-1]
+        return latest.value is None and latest.reason == reason
+
+    wait_until(bad, f"{channel} bad: {reason}")
+    others = {r.channel for r in stand.readings(node)} - {channel}
+    seen = len(stand.readings(node))
+    getattr(node, part).fault = None
+    wait_until(lambda: stand.readings(node, channel)[-1].value is not None, "recovery")
+    after = stand.readings(node)[seen:]
+    assert {r.channel for r in after if r.value is not None} & others, "the other sensors went on"
+    ledger = stand.ledger(node)
+    assert (ledger.lost, ledger.duplicates) == (0, 0)
+
+
+def test_wifi_that_drops_loses_nothing(stand: Stand) -> None:
+    node = stand.node().start()
+    stand.wait_for_readings(node, 10)
+    network = node.world.access_points.pop()
+    seen = len(stand.readings(node))
+    time.sleep(2.5)
+    node.world.access_points.append(network)
+    stand.wait_for_readings(node, seen + 30)
+    assert stand.ledger(node).lost == 0
+
+
+def test_wrong_wifi_password_is_named_and_mended_from_outside(stand: Stand) -> None:
+    settings = stand.settings(wifi=[{"ssid": "absent"}, {"ssid": "guarded", "password": "not this one"}])
+    node = stand.node(settings)
+    network = node.world.access_points[0]
+    network.ssid, network.password = "guarded", "the right one"
+    node.start()
+    node.says("'absent': not found")
+    node.says("'guarded': wrong password")
+    assert "not this one" not in node.log
+    network.password = "not this one"
+    stand.wait_for_readings(node, 5)
+    assert stand.ledger(node).lost == 0
+
+
+def test_broker_that_stops_and_returns(stand: Stand) -> None:
+    node = stand.node(stand.settings(BME280_SPEC)).start()
+    stand.wait_for_readings(node, 6)
+    stand.stop_broker()
+    node.says("uplink: 127.0.0.1")
+    seen = len(stand.readings(node))
+    stand.restart_broker(node)
+    stand.wait_for_readings(node, seen + 12)
+    assert stand.ledger(node).lost == 0
+
+
+def test_no_broker_at_first(stand: Stand) -> None:
+    stand.stop_broker()
+    node = stand.node(stand.settings(BME280_SPEC)).start()
+    node.says("uplink: 127.0.0.1")
+    stand.restart_broker(node)
+    stand.wait_for_readings(node, 12)
+    assert stand.ledger(node).lost == 0
+
+
+def test_the_second_broker_is_used_when_the_first_is_down(stand: Stand) -> None:
+    dead = {"host": "127.0.0.1", "port": 9, "name": "localhost"}
+    good = {"host": "127.0.0.1", "port": stand.broker.port, "name": "localhost"}
+    node = stand.node(stand.settings(brokers=[dead, good])).start()
+    stand.wait_for_readings(node, 6)
+
+
+def _refused(stand: Stand, node_log: str) -> None:
+    assert "Traceback" not in node_log
+    assert "connected to" not in node_log
+    assert not [m for m in stand.messages if "/n01/" in m.topic]
+
+
+def test_a_broker_with_another_name_is_refused(stand: Stand) -> None:
+    wrong = {"host": "127.0.0.1", "port": stand.broker.port, "name": "other.example"}
+    node = stand.node(stand.settings(brokers=[wrong])).start()
+    node.says(f"uplink: 127.0.0.1:{stand.broker.port}: ")
+    _refused(stand, node.log)
+
+
+def test_a_broker_of_another_authority_is_refused(stand: Stand, tmp_path: Path) -> None:
+    stranger = Authority.create(tmp_path / "stranger")
+    mine = stand.authority.issue_node("n01")
+    theirs = stranger.issue_node("n01")
+    # The node's own identity is good, but it trusts somebody else.
+    identity = type(mine)(mine.node_id, mine.key, mine.chain, theirs.cas)
+    node = stand.node(identity=identity).start()
+    node.says(f"uplink: 127.0.0.1:{stand.broker.port}: ")
+    _refused(stand, node.log)
+
+
+def test_a_node_of_another_authority_is_refused(stand: Stand, tmp_path: Path) -> None:
+    theirs = Authority.create(tmp_path / "stranger").issue_node("n01")
+    mine = stand.authority.issue_node("n01")
+    identity = type(mine)(theirs.node_id, theirs.key, theirs.chain, mine.cas)
+    node = stand.node(identity=identity).start()
+    node.says(f"uplink: 127.0.0.1:{stand.broker.port}: ")
+    _refused(stand, node.log)
+
+
+def test_a_clock_that_was_never_set_waits_for_time_and_dates_what_came_before(stand: Stand) -> None:
+    true_time = stand.time_server.now
+    stand.time_server.now = lambda: 86400.0  # a server that lies: 1970
+    node = stand.node(stand.settings(BME280_SPEC))
+    began = time.time()
+    node.start()
+    node.says("server is in the past")
+    node.says("no time")
+    time.sleep(2)
+    set_at = time.time()
+    stand.time_server.now = true_time
+    readings = stand.wait_for_readings(node, 12)
+    assert readings[0].seq == 0
+    assert began - 1 <= readings[0].unix_ms / 1000 <= set_at, (
+        "taken before the clock was set, dated all the same"
+    )
+    assert stand.ledger(node).lost == 0
+
+
+def test_a_queue_that_overflows_counts_what_it_drops(stand: Stand) -> None:
+    stand.stop_broker()
+    fast = [{**BME280_SPEC, "period_ms": 100}, {**LOOP_SPEC, "period_ms": 100}]
+    node = stand.node(stand.settings(*fast)).start()
+    node.says("uplink: 127.0.0.1")
+    stand.restart_broker(node, pause=6)  # 40 readings a second into a queue of 128
+    stand.wait_for_readings(node, 200)
+    wait_until(lambda: (stand.health(node) or {}).get("lost", 0) > 0, "the loss in health")
+    health = stand.health(node)
+    assert health is not None
+    assert stand.ledger(node).lost == health["lost"]
+    assert stand.ledger(node).duplicates == 0
+
+
+def test_blank_identity_and_missing_settings_are_said_and_the_board_stays_reachable(stand: Stand) -> None:
+    blank = stand.node(identity=b"").start()
+    blank.says("cannot start: identity partition is blank")
+    no_settings = stand.node(files=_firmware(), node_id="n02").start()
+    no_settings.says("cannot start: there is no /limpet.json: deploy the node's settings")
+
+
+def _firmware() -> dict[str, bytes]:
+    from host_tools import image
+
+    return image.firmware_files()
+
+
+def test_a_node_cannot_speak_for_another(stand: Stand) -> None:
+    node = stand.node(node_id="n01").start()
+    stand.wait_for_readings(node, 3)
+    # The identity of n02, but n01's board: everything it publishes is n02's.
+    other = stand.node(node_id="n02").start()
+    stand.wait_for_readings(other, 3)
+    assert {r.node for r in stand.readings(node)} == {"n01"}
+    assert {r.node for r in stand.readings(other)} == {"n02"}
+
+
+def test_the_epoch_changes_with_every_boot(stand: Stand) -> None:
+    node = stand.node(stand.settings(PROBE_SPEC)).start()
+    stand.wait_for_readings(node, 1)
+    node.power_off()
+    node.power_on()
+    wait_until(lambda: len({r.epoch for r in stand.readings(node)}) == 2, "a second epoch")
+    assert stand.ledger(node).duplicates == 0
