@@ -32,7 +32,7 @@ types: $(VENV)/dev build/stubs ## types: the host tools strictly, the firmware a
 	@MYPYPATH=build/stubs $(BIN)/mypy --config-file firmware/mypy.ini --custom-typeshed-dir build/stubs
 
 bench: $(VENV)/dev mosquitto ## measure; results go to docs/benchmarks.md and build/bench.json
-	@$(BIN)/python tests/bench/run.py
+	@$(BIN)/python -m tests.bench.run
 
 lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) --extra build pyproject.toml -o requirements.txt

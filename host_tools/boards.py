@@ -204,11 +204,13 @@ def _pin_problems(board: Board) -> Iterator[Problem]:
     for index, pin in enumerate(board.pins):
         if pin not in chip.gpios:
             yield problem(("pins", index), f"the {board.chip} has no GPIO {pin}. Take it out.")
+        if pin in chip.flash:
+            yield problem(("pins", index), f"GPIO {pin} is wired to the flash chip. Take it out.")
     for index, pin in enumerate(board.console):
         if pin not in board.pins:
             yield problem(("console", index), f"GPIO {pin} is not among the board's pins. Add it there.")
     for name, pin in board.i2c or ():
-        if pin not in board.pins or pin in chip.input_only | chip.flash:
+        if pin not in board.pins or pin in chip.input_only:
             yield problem(("i2c", name), f"GPIO {pin} of this board cannot be an output. Use another.")
 
 

@@ -38,7 +38,9 @@ class Queue:
         """(uptime s, its ms, channel, reason, value) of a reading that the queue holds."""
         return struct.unpack_from(_RECORD, self._ring, seq % self.capacity * _SIZE)
 
-    def ack(self, seq):
-        """The broker has all readings before `seq`."""
-        if seq > self.first:
-            self.first = seq
+    def ack(self, start, end):
+        """The broker has the readings from `start` to `end` - 1, and everything before them."""
+        if start < self.first:  # dropped while they were on their way: not lost after all
+            self.lost -= min(end, self.first) - start
+        if end > self.first:
+            self.first = end

@@ -33,7 +33,7 @@ class Uplink:
         self._topic = "%s/%s/" % (settings["prefix"], node_id)
         self._batch_ms = settings.get("batch_ms", 1000)
         self._health_ms = settings.get("health_s", 60) * 1000
-        self._flight = []  # [packet id, seq behind its last reading], oldest first
+        self._flight = []  # [packet id, first seq, seq behind the last], oldest first
         self._backoff = _MIN_BACKOFF_MS
         self._synced_at = None
         self.connects = 0
@@ -115,7 +115,7 @@ class Uplink:
             at += len(piece)
         pid = session.commit(at, retain)
         if qos:
-            self._flight.append([pid, self._queue.first])  # its PUBACK frees no reading
+            self._flight.append([pid, self._queue.first, self._queue.first])  # its PUBACK frees no reading
 
     def _pump(self, session):
         queue = self._queue
@@ -149,6 +149,7 @@ class Uplink:
             return seq
         buf, at = begun
         queue = self._queue
+        start = seq
         base_ms = self._taken_at(seq)
         pack = Pack(buf, at, self._node_id, queue.epoch, seq, base_ms)
         while seq < queue.next:
@@ -158,7 +159,7 @@ class Uplink:
             if not pack.add(unix_ms, c.name, c.unit, c.decimals, reason, value):
                 break
             seq += 1
-        self._flight.append([session.commit(pack.close()), seq])
+        self._flight.append([session.commit(pack.close()), start, seq])
         return seq
 
     def _taken_at(self, seq):
@@ -172,6 +173,7 @@ class Uplink:
                 each[0] = 0
                 break
         while self._flight and not self._flight[0][0]:
-            self._queue.ack(self._flight.pop(0)[1])
+            _, start, end = self._flight.pop(0)
+            self._queue.ack(start, end)
             self._backoff = _MIN_BACKOFF_MS  # the session has proved itself
             self.error = None

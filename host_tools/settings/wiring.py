@@ -105,7 +105,7 @@ def _claims(name: str, sensor: Sensor, board: Board) -> Iterator[Claim]:
 def _unfit(claim: Claim, board: Board) -> str | None:
     """Why the board's pin cannot serve the claim."""
     chip, pin = board.features, claim.pin
-    usable = board.gpios() - chip.flash - frozenset(board.console)
+    usable = board.gpios() - frozenset(board.console)
     fit = usable & chip.adc if claim.analog else usable - chip.input_only
     if pin in fit:
         return None

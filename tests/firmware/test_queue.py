@@ -7,10 +7,23 @@ def test_first_in_first_out_with_unbroken_numbers():
         q.append(1000 * i + 7, i, 0, -i)
     assert (q.first, q.next, len(q), q.lost) == (0, 3, 3, 0)
     assert q.get(2) == (2, 7, 2, 0, -2)
-    q.ack(2)
-    assert (q.first, len(q)) == (2, 1)
-    q.ack(1)  # an old acknowledgement changes nothing
-    assert q.first == 2
+    q.ack(0, 2)
+    assert (q.first, len(q), q.lost) == (2, 1, 0)
+    q.ack(2, 2)  # of nothing
+    assert (q.first, q.lost) == (2, 0)
+
+
+def test_what_was_dropped_on_its_way_and_arrived_is_not_lost():
+    q = Queue(4)
+    for i in range(4):
+        q.append(i, 1, 0, i)
+    for i in range(6):  # 0 to 3 are on their way: 0 to 5 are dropped
+        q.append(i, 1, 0, i)
+    assert (q.first, q.lost) == (6, 6)
+    q.ack(0, 3)
+    assert (q.first, q.lost) == (6, 3)
+    q.ack(3, 7)  # 3 to 5 dropped, 6 still here
+    assert (q.first, q.lost, len(q)) == (7, 0, 3)
 
 
 def test_full_drops_the_oldest_and_counts():

@@ -119,6 +119,11 @@ MISTAKES = {
         "pins = [0, 20, 1,",
         ["5: pins[1]: the esp32 has no GPIO 20. Take it out."],
     ),
+    "GPIO of the flash": (
+        "pins = [0, 1,",
+        "pins = [0, 6, 1,",
+        ["5: pins[1]: GPIO 6 is wired to the flash chip. Take it out."],
+    ),
     "GPIO twice": (
         "pins = [0, 1,",
         "pins = [0, 0, 1,",
