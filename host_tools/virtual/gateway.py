@@ -31,7 +31,7 @@ class Gateway:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         relay = self._relays.get((host, port))
         if relay is None:
-            relay = self._relays[host, port] = _Relay(found[0][4][0], port, self._is_up)
+            relay = self._relays[host, port] = _Relay(str(found[0][4][0]), port, self._is_up)
             await relay.open()
         return relay.port
 

@@ -24,7 +24,7 @@ from host_tools.virtual.world import World
 from tests.bench.table import Row, markdown, number, write_json
 from tests.host.stand import BME280_SPEC, Node, Stand, wait_until
 
-HERE = Path(__file__).parent
+NODE = Path(__file__).parent / "node"
 QSTR_BYTES = 11  # of a name in a pool of the 64-bit port: pointer, hash, length
 ROUNDS = 3
 _FREE_HEAP = "import gc; gc.collect(); print(gc.mem_free())"
@@ -71,7 +71,7 @@ def _throughput(stand: Stand, folder: Path, mpy: Path) -> list[Row]:
 
     def measure(which: str, count: int) -> dict[str, float]:
         words = [which, str(stand.broker.port), str(count), str(folder)]
-        result: dict[str, float] = json.loads(_micropython(HERE / "client.py", words, search, "300k"))
+        result: dict[str, float] = json.loads(_micropython(NODE / "client.py", words, search, "300k"))
         return result
 
     ours, theirs = [], []
@@ -186,8 +186,8 @@ def _all_names(said: str) -> list[tuple[int, int]]:
 def _heap(before: tuple[int, int, int], after: tuple[int, int, int]) -> int:
     """Heap that was taken between two states: bytes in use, number of names, bytes of their pools.
 
-    A pool of names doubles when it is full; whether that happens depends on how many names others took before.
-    So the growth of pools is left out, and each name counted with its place in one instead.
+    A pool of names doubles when it is full, and whether it is depends on how many others took before. So the
+    growth of pools is left out, and each name counted with its place in one instead.
     """
     used, names, pool = (late - early for early, late in zip(before, after, strict=True))
     return used - pool + names * QSTR_BYTES
@@ -197,7 +197,7 @@ def _modules(mpy: Path) -> list[Row]:
     files = sorted((mpy / "limpet").rglob("*.mpy"))
     order = _import_order({_dotted(path.relative_to(mpy)): path for path in files})
     stock = [mpy, paths.VIRTUAL_BOARD, parts.umqtt_simple()]
-    said = _micropython(HERE / "modules.py", order, stock, "1m")
+    said = _micropython(NODE / "modules.py", order, stock, "1m")
     used = [int(number) for number in re.findall(r"^used (\d+)", said, re.MULTILINE)]
     states = [(each, *names) for each, names in zip(used, _all_names(said), strict=True)]
     costs = dict(zip(order, starmap(_heap, pairwise(states)), strict=True))

@@ -32,7 +32,7 @@ def markdown(title: str, rows: list[Row]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+        ratio = "" if row.ratio is None else f"{number(row.ratio)}×"
         met = {None: "", True: "yes", False: "**no**"}[row.met]
         value = f"{number(row.value)} {row.unit}"
         lines.append(f"| {row.name} | {value} | {row.compared_with} | {ratio} | {row.target} | {met} |")

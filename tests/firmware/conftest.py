@@ -91,5 +91,5 @@ def run_file(path: Path, names: list[str]) -> dict[str, dict[str, object]]:
             printed.clear()
         elif line.strip():
             printed.append(line)
-    missing = {"outcome": "failed", "traceback": "\n".join([*printed, end])}
+    missing: dict[str, object] = {"outcome": "failed", "traceback": "\n".join([*printed, end])}
     return {name: results.get(name, missing) for name in names}

@@ -173,7 +173,8 @@ class Stand:
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        self._stack.callback(lambda: (stop.set(), thread.join()))
+        self._stack.callback(thread.join)
+        self._stack.callback(stop.set)
         wait_until(lambda: self.console_is_up, "the console")
 
     def settings(self, *sensors: Mapping[str, object], **changes: object) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def used():
 
 def context_of(folder):
     def read(name):
-        with open(folder + "/" + name, "rb") as f:  # noqa: PTH123
+        with open(folder + "/" + name, "rb") as f:
             return f.read()
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
