@@ -1,22 +1,45 @@
-"""The certificate dates of TLS, seen by the board's clock.
+"""tls of the virtual board: the certificate dates of TLS, seen by the board's clock.
 
 mbedTLS asks the host for the time, so a board whose clock was never set would find certificates valid that
-an ESP32 refuses. A clock that is more than a day off the host's therefore fails the handshake here, with
-the error of the ESP32 port. (Shorter errors cannot matter: nobody issues certificates for hours.)
+an ESP32 refuses. Here a clock that is more than a day off the host's fails the handshake, with the error
+of the ESP32 port. (Shorter errors cannot matter: nobody issues certificates for hours.)
 """
 
-import ssl
+import sys
 import time
 
+import tls
+from tls import *  # noqa: F403
+
 _DAY = 86400
-_wrap_socket = ssl.SSLContext.wrap_socket
+_SSLContext = tls.SSLContext  # this file becomes `tls` in a moment
 
 
-def _checked(self, *args, **kwargs):
-    if abs(time.offset) > _DAY and self.verify_mode != ssl.CERT_NONE:
-        ahead = time.offset > 0
-        raise ValueError("The certificate " + ("has expired" if ahead else "validity starts in the future"))
-    return _wrap_socket(self, *args, **kwargs)
+class SSLContext:
+    """tls.SSLContext; it is wrapped because a class in C cannot be changed, nor its attributes inherited."""
+
+    def __init__(self, protocol):
+        self._context = _SSLContext(protocol)
+        self.load_cert_chain = self._context.load_cert_chain
+        self.load_verify_locations = self._context.load_verify_locations
+        self.get_ciphers = self._context.get_ciphers
+        self.set_ciphers = self._context.set_ciphers
+
+    @property
+    def verify_mode(self):
+        return self._context.verify_mode
+
+    @verify_mode.setter
+    def verify_mode(self, mode):
+        self._context.verify_mode = mode
+
+    def wrap_socket(self, *args, **kwargs):
+        if abs(time.offset) > _DAY and self.verify_mode != CERT_NONE:  # noqa: F405
+            late = time.offset > 0
+            raise ValueError(
+                "The certificate " + ("has expired" if late else "validity starts in the future")
+            )
+        return self._context.wrap_socket(*args, **kwargs)
 
 
-ssl.SSLContext.wrap_socket = _checked
+sys.modules["tls"] = sys.modules[__name__]

@@ -4,9 +4,9 @@ The layout is in docs/formats.md. A partition has two slots; the newer one that 
 """
 
 import binascii
-import ssl
 import struct
 
+import tls
 from micropython import const
 
 LABEL = "identity"
@@ -45,14 +45,14 @@ class Identity:
         Raises IdentityError if the TLS library does not take the key or a certificate.
         """
         if self._context is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined]  # the stubs lack it
+            context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+            context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined]  # the stubs lack it
             try:
                 # One call takes one DER certificate; further calls append to the same chain or set.
                 for certificate in self.chain:
                     context.load_cert_chain(certificate, self.key)
                 for ca in self.cas:
-                    context.load_verify_locations(cadata=ca)
+                    context.load_verify_locations(ca)
             except ValueError as error:
                 raise IdentityError("identity of %s is unusable: %s" % (self.node_id, error))
             self._context = context

@@ -5,9 +5,10 @@ Arguments: limpet or umqtt, port, number of messages, folder with ca.der, node.d
 
 import gc
 import json
-import ssl
 import sys
 import time
+
+import tls
 
 TOPIC = b"limpet/bench/data"
 PAYLOAD = b"x" * 64
@@ -24,10 +25,10 @@ def context_of(folder):
         with open(folder + "/" + name, "rb") as f:
             return f.read()
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = tls.CERT_REQUIRED
     context.load_cert_chain(read("node.der"), read("node.key.der"))
-    context.load_verify_locations(cadata=read("ca.der"))
+    context.load_verify_locations(read("ca.der"))
     return context
 
 

@@ -10,7 +10,7 @@ import sys
 import machine
 import micropython
 
-STOCK = "binascii ds18x20 errno esp32 json network onewire os select socket ssl struct time umqtt.simple"
+STOCK = "binascii ds18x20 errno esp32 json network onewire os select socket struct time tls umqtt.simple"
 for name in STOCK.split():
     __import__(name)
 machine._boot = {"pins": range(40), "adc_pins": range(40), "reset_cause": 1}
