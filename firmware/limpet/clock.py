@@ -5,6 +5,7 @@ synchronisation is dated by it too. Time comes by SNTP (RFC 4330), from the firs
 """
 
 import errno
+import os
 import select
 import socket
 import struct
@@ -19,11 +20,11 @@ UNKNOWN = "unknown"  # no time yet
 HOLDOVER = "holdover"  # the RTC ran through a reset; not checked since
 SYNCED = "synced"
 
-_NTP_TO_UNIX = 2208988800  # 1900 to 1970, in seconds
-_ERA = 4294967296  # NTP's seconds wrap in 2036
-_EPOCH_YEAR = time.gmtime(0)[0]
-_PORT_EPOCH = 946684800 if _EPOCH_YEAR == 2000 else 0  # the port's epoch in unix time
-_OLDEST_YEAR = const(2025)  # no node of this firmware has lived before
+_NTP_TO_UNIX = const(2208988800)  # 1900 to 1970, in seconds
+_ERA = const(4294967296)  # NTP's seconds wrap in 2036
+_PORT_EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0  # the port's epoch in unix time
+_OLDEST = const(1735689600)  # 2025 in unix time: no node of this firmware has lived before
+_NEWEST = const(3094168448)  # 2068: what a port with 32 bits and the epoch 2000 can count to
 _MAX_ROUND_TRIP_MS = const(1000)
 
 
@@ -35,8 +36,9 @@ class Clock:
         self._uptime = 0
         self._boot_unix_ms = 0
         self.trust = UNKNOWN
-        if time.gmtime()[0] >= _OLDEST_YEAR:
-            self._boot_unix_ms = (time.time() + _PORT_EPOCH) * 1000
+        now = time.time() + _PORT_EPOCH
+        if now >= _OLDEST:
+            self._boot_unix_ms = now * 1000 + 500  # whole seconds: right to half a one
             self.trust = HOLDOVER
 
     def uptime_ms(self):
@@ -51,14 +53,13 @@ class Clock:
         return self._boot_unix_ms + uptime_ms
 
     def sync(self, servers):
-        """Ask the servers in order until one has told the time (a task step). True when one has."""
+        """Ask the servers in order until one has told the time (a task's step)."""
         for server in servers:
             try:
                 yield from self._ask(server["host"], server["port"])
-                return True
+                return
             except (OSError, ValueError) as e:
                 log("clock", "%s: %s" % (server["host"], e))
-        return False
 
     def _ask(self, host, port):
         address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
@@ -69,14 +70,17 @@ class Clock:
             poller = select.poll()
             poller.register(sock, select.POLLIN)
             # Our transmit time comes back as the originate time: a cookie against stray and forged answers.
-            cookie = struct.pack(">II", time.ticks_us(), time.ticks_cpu())
+            cookie = os.urandom(8)
             sent = self.uptime_ms()
             sock.send(b"\x23" + bytes(39) + cookie)
-            while not poller.poll(0):
-                if self.uptime_ms() - sent > _MAX_ROUND_TRIP_MS:
+            while True:
+                answered = poller.poll(0)
+                received = self.uptime_ms()
+                if received - sent > _MAX_ROUND_TRIP_MS:
                     raise OSError(errno.ETIMEDOUT)
+                if answered:
+                    break
                 yield 2
-            received = self.uptime_ms()
             self._set(parse_answer(sock.recv(48), cookie), sent, received)
         finally:
             sock.close()
@@ -103,7 +107,7 @@ def parse_answer(answer, cookie):
     seconds, fraction = struct.unpack(">II", answer[40:48])
     if seconds < 0x80000000:
         seconds += _ERA
-    unix_ms = (seconds - _NTP_TO_UNIX) * 1000 + (fraction * 1000 >> 32)
-    if time.gmtime(unix_ms // 1000 - _PORT_EPOCH)[0] < _OLDEST_YEAR:
-        raise ValueError("server is in the past")
-    return unix_ms
+    seconds -= _NTP_TO_UNIX
+    if not _OLDEST <= seconds < _NEWEST:
+        raise ValueError("server is in another age")
+    return seconds * 1000 + (fraction * 1000 >> 32)

@@ -15,7 +15,7 @@ _RESET_CAUSES = ("", "power-on", "reset", "watchdog", "deep sleep", "soft reset"
 
 def about(node_id, board, channels):
     """The text of `about`, in pieces: with many channels it is longer than is good to hold at once."""
-    micropython = ".".join([str(n) for n in sys.implementation[1][:3]])
+    micropython = ".".join([str(n) for n in sys.implementation[1][:3]])  # type: ignore[index]
     yield '{"node":"%s","firmware":"%s","board":"%s","micropython":"%s","channels":[' % (
         node_id,
         __version__,

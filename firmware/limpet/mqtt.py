@@ -24,7 +24,8 @@ UP = const(3)
 _CONNECT_MS = const(15000)  # TCP, TLS and CONNACK together
 _RX_SIZE = const(256)  # the largest packet that is taken in
 _HEAD = const(5)  # room for the fixed header: it is written backwards from the payload
-TX_SIZE = const(1200)  # the largest packet that is sent: with TLS's header it fits one TCP segment
+_READS = const(4)  # of the receive buffer's size, in one step: a peer that floods must not keep us in it
+TX_SIZE = const(1200)  # a packet of this size fits one TCP segment, with TLS's header
 
 _TRY_AGAIN = (errno.EAGAIN, errno.EINPROGRESS)
 
@@ -46,10 +47,11 @@ class Session(MQTTClient):
         self._out = None  # what of a packet the socket has not taken yet
         self._payload_at = 0
         self._pinged = False
+        self.sock = None  # not every version of the base class says so
         self.state = CLOSED
         self.on_ack = None
 
-    def connect(self, clean_session=True):
+    def connect(self, clean_session=True):  # type: ignore[override]  # today's has a timeout
         """Begin to connect; step() goes on until the state is UP. Waits only for the name's resolution."""
         address = socket.getaddrinfo(self.server, self.port)[0][-1]
         self._raw = self.sock = socket.socket()
@@ -101,8 +103,8 @@ class Session(MQTTClient):
         return True
 
     def begin(self, topic, qos):
-        """Start a PUBLISH in the send buffer; None while the last packet is not sent, else (buffer, index):
-        the payload goes there, up to the buffer's end."""
+        """Start a PUBLISH in the send buffer; None while the last packet is not sent, else (buffer, index).
+        The payload goes there; it is best not longer than the buffer, which grows for it if it must."""
         if self.state != UP or not self.flush():
             return None
         size = len(topic)
@@ -123,9 +125,7 @@ class Session(MQTTClient):
 
     def publish(self, topic, msg, retain=False, qos=0):
         """Send a message in one write, without waiting for its PUBACK; the packet id (0 for QoS 0), or None
-        while the last packet is not sent. Raises ValueError when it is larger than the buffer."""
-        if _HEAD + 4 + len(topic) + len(msg) > TX_SIZE:
-            raise ValueError("message too large")
+        while the last packet is not sent."""
         begun = self.begin(topic, qos)
         if begun is None:
             return None
@@ -144,18 +144,19 @@ class Session(MQTTClient):
         if self.sock is not None:
             self.sock.close()
             self._raw.close()
-            self.sock = self._raw = None
+            self.sock = self._raw = None  # type: ignore[assignment]
 
     def _send(self, first, end):
         # The fixed header (first byte, remaining length) goes directly in front of what follows it.
         length = end - _HEAD
-        size = 1 if length < 128 else 2
-        at = _HEAD - 1 - size
+        start = at = _HEAD - 2 - (length > 0x7F) - (length > 0x3FFF)
         self._tx[at] = first
-        self._tx[at + 1] = length if size == 1 else length & 0x7F | 0x80
-        if size == 2:
-            self._tx[at + 2] = length >> 7
-        self._out = memoryview(self._tx)[at:end]
+        while length > 0x7F:
+            at += 1
+            self._tx[at] = length & 0x7F | 0x80
+            length >>= 7
+        self._tx[at + 1] = length
+        self._out = memoryview(self._tx)[start:end]
         self.flush()
 
     def _put_connect(self):
@@ -175,7 +176,7 @@ class Session(MQTTClient):
     # Receiving
 
     def _receive(self):
-        while True:
+        for _ in range(_READS):
             got = self.sock.readinto(self._rx_view[self._rx_len :])
             if got is None:
                 return
@@ -195,7 +196,7 @@ class Session(MQTTClient):
                     break
                 high = self._rx[at + 2]
                 length = length & 0x7F | high << 7
-                if high & 0x80 or length > _RX_SIZE - 3:
+                if length > _RX_SIZE - 3:  # so it is, too, when a third byte of length would follow
                     raise MQTTException("packet too large")
                 body += 1
             if body + length > self._rx_len:
@@ -206,8 +207,6 @@ class Session(MQTTClient):
             rest = self._rx_len - at
             self._rx[:rest] = self._rx_view[at : self._rx_len]
             self._rx_len = rest
-        if self._rx_len == _RX_SIZE:
-            raise MQTTException("packet too large")
 
     def _dispatch(self, first, at, length):
         if self.state == GREETING:

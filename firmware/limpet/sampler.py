@@ -53,7 +53,7 @@ class Sensor:
             for i, value in enumerate(self._values):
                 queue.append(self._taken, self.first_channel + i, reasons[i], 0 if reasons[i] else value)
                 self.reason = self.reason or reasons[i]
-        except (OSError, SensorError) as e:
+        except Exception as e:  # of any kind: a driver's mistake must not stop the other sensors
             self._fail(e, queue)
         self._ready = None
         return self._schedule(now)
@@ -63,9 +63,10 @@ class Sensor:
         if isinstance(error, SensorError):
             reason = error.reason
         else:
-            reason = {errno.ENODEV: NO_ACK, errno.ETIMEDOUT: BUS_TIMEOUT}.get(error.errno, FAULT)
+            code = getattr(error, "errno", 0)
+            reason = {errno.ENODEV: NO_ACK, errno.ETIMEDOUT: BUS_TIMEOUT}.get(code, FAULT)
         if reason != self.reason:
-            log(self.name, str(error) if isinstance(error, SensorError) else REASONS[reason])
+            log(self.name, REASONS[reason] if isinstance(error, OSError) else error)
         self.reason = reason
         for i in range(len(self._values)):
             queue.append(self._taken, self.first_channel + i, reason, 0)
@@ -90,7 +91,7 @@ class Sampler:
         self._clock = clock
         self._queue = queue
         self.sensors = []
-        self.channels = []
+        self.channels = []  # type: list[Channel]
         for spec in specs:
             sensor = Sensor(spec, len(self.channels))
             self.sensors.append(sensor)

@@ -16,7 +16,8 @@ _IDLE_MS = const(20)
 _BUSY_MS = const(2)  # while there is a backlog
 _MIN_BACKOFF_MS = const(1000)
 _MAX_BACKOFF_MS = const(300000)
-_RESYNC_MS = const(3600000)
+_ACK_MS = const(60000)  # the longest wait for a PUBACK
+_RESYNC_MS = const(900000)
 
 
 class Uplink:
@@ -35,37 +36,35 @@ class Uplink:
         self._health_ms = settings.get("health_s", 60) * 1000
         self._flight = []  # [packet id, first seq, seq behind the last], oldest first
         self._backoff = _MIN_BACKOFF_MS
-        self._synced_at = None
+        self._turn = 0  # whose it is among the brokers
+        self._sync_due = time.ticks_ms()
         self.connects = 0
         self.error = None
 
     def run(self):
         """Deliver for ever (a task): whatever goes wrong is told, and tried again."""
         brokers = self._settings["brokers"]
-        turn = 0
         while True:
             while not self._wifi.is_up():
                 yield 200
-            broker = brokers[turn % len(brokers)]
+            broker = brokers[self._turn % len(brokers)]
             try:
                 yield from self._set_clock()
+                self._turn += 1
                 yield from self._deliver(broker)
             except (OSError, ValueError, MQTTException) as e:
                 self.error = "%s:%d: %s" % (broker["host"], broker["port"], e)
                 log("uplink", self.error)
-            turn += 1
             # Full jitter: four hundred nodes must not come back at the same moment.
             yield int.from_bytes(os.urandom(3), "big") % self._backoff
             self._backoff = min(self._backoff * 2, _MAX_BACKOFF_MS)
 
     def _set_clock(self):
-        now = time.ticks_ms()
-        if self._synced_at is None or time.ticks_diff(now, self._synced_at) > _RESYNC_MS:
-            synced = yield from self._clock.sync(self._settings["ntp"])
-            if synced:
-                self._synced_at = time.ticks_ms()
-            elif self._clock.trust == "unknown":
+        if time.ticks_diff(time.ticks_ms(), self._sync_due) >= 0:
+            yield from self._clock.sync(self._settings["ntp"])
+            if self._clock.trust == "unknown":
                 raise OSError("no time: no server of 'ntp' has answered")
+            self._sync_due = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
 
     def _deliver(self, broker):
         """One session, from connect to whatever ends it."""
@@ -109,8 +108,6 @@ class Uplink:
             yield _IDLE_MS
         buf, at = begun
         for piece in pieces:
-            if at + len(piece) > len(buf):
-                raise ValueError("'%s' is larger than a packet" % leaf)
             buf[at : at + len(piece)] = piece.encode()
             at += len(piece)
         pid = session.commit(at, retain)
@@ -120,9 +117,15 @@ class Uplink:
     def _pump(self, session):
         queue = self._queue
         unsent = queue.first
-        next_health = time.ticks_ms()
+        next_health = self._moved = time.ticks_ms()
         while True:
             session.step()
+            # A lost Wi-Fi does not end the session: TCP goes on when it is back soon, and the keepalive
+            # ends it when it is not. A broker that answers pings but no PUBLISH would hold us for ever.
+            if not self._flight:
+                self._moved = time.ticks_ms()
+            elif time.ticks_diff(time.ticks_ms(), self._moved) > _ACK_MS:
+                raise OSError("no PUBACK")
             unsent = max(unsent, queue.first)
             while self._is_due(unsent) and len(self._flight) < _WINDOW:
                 sent = self._send_pack(session, unsent)
@@ -133,6 +136,7 @@ class Uplink:
                 next_health = time.ticks_add(time.ticks_ms(), self._health_ms)
                 text = health.health(self._clock, queue, self._wifi, self._sampler, self)
                 yield from self._publish(session, "health", (text,), qos=0)
+                yield from self._set_clock()
             yield _BUSY_MS if self._is_due(unsent) else _IDLE_MS
 
     def _is_due(self, unsent):
@@ -175,5 +179,7 @@ class Uplink:
         while self._flight and not self._flight[0][0]:
             _, start, end = self._flight.pop(0)
             self._queue.ack(start, end)
+            self._moved = time.ticks_ms()
             self._backoff = _MIN_BACKOFF_MS  # the session has proved itself
+            self._turn = 0  # the next one begins with the best broker again
             self.error = None

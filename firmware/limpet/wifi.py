@@ -8,9 +8,11 @@ from micropython import const
 from limpet.log import log
 
 _JOIN_MS = const(15000)
+_STALE_MS = const(5000)  # until then the status may still be about the attempt before
 _POLL_MS = const(100)
 _WATCH_MS = const(1000)
 _REST_MS = const(5000)  # between two rounds through the list
+_FAILED = (network.STAT_WRONG_PASSWORD, network.STAT_NO_AP_FOUND)
 
 
 class Wifi:
@@ -20,7 +22,6 @@ class Wifi:
         self._networks = networks
         self._wlan = network.WLAN(network.WLAN.IF_STA)
         self.joins = 0
-        self.error = None
 
     def is_up(self):
         return self._wlan.isconnected()
@@ -46,25 +47,27 @@ class Wifi:
                 yield _REST_MS
 
     def _join(self, wanted):
-        # A station that is still trying for another network refuses a connect().
-        self._wlan.disconnect()
+        ssid = wanted["ssid"]
         try:
-            self._wlan.connect(wanted["ssid"], wanted.get("password"))
+            # A station that is still trying for another network refuses a connect(), and needs a moment.
+            self._wlan.disconnect()
+            yield _POLL_MS
+            self._wlan.connect(ssid, wanted.get("password"))
         except OSError as e:
-            self.error = str(e)
+            log("wifi", "'%s': %s" % (ssid, e))
             return False
         started = time.ticks_ms()
-        while time.ticks_diff(time.ticks_ms(), started) < _JOIN_MS:
+        waited = 0
+        while waited < _JOIN_MS:
             yield _POLL_MS
             if self._wlan.isconnected():
                 self.joins += 1
-                self.error = None
-                log("wifi", "joined '%s', %s" % (wanted["ssid"], self._wlan.ifconfig()[0]))
+                log("wifi", "joined '%s', %s" % (ssid, self._wlan.ifconfig()[0]))
                 return True
-            if self._wlan.status() in (network.STAT_WRONG_PASSWORD, network.STAT_NO_AP_FOUND):
+            waited = time.ticks_diff(time.ticks_ms(), started)
+            if waited > _STALE_MS and self._wlan.status() in _FAILED:
                 break
-        self.error = "'%s': %s" % (wanted["ssid"], _reason(self._wlan.status()))
-        log("wifi", self.error)
+        log("wifi", "'%s': %s" % (ssid, _reason(self._wlan.status())))
         return False
 
 

@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from host_tools.broker import Kind
+from host_tools.broker import Kind, start_broker
 from host_tools.broker.mosquitto import find_executable
 from host_tools.pki.authority import Authority
 from tests.host.stand import BME280_SPEC, LOOP_SPEC, PROBE_SPEC, Stand, wait_until
@@ -203,7 +204,7 @@ def test_a_clock_that_was_never_set_waits_for_time_and_dates_what_came_before(st
     node = stand.node(stand.settings(BME280_SPEC))
     began = time.time()
     node.start()
-    node.says("server is in the past")
+    node.says("server is in another age")
     node.says("no time")
     time.sleep(2)
     set_at = time.time()
@@ -260,3 +261,41 @@ def test_the_epoch_changes_with_every_boot(stand: Stand) -> None:
     node.power_on()
     wait_until(lambda: len({r.epoch for r in stand.readings(node)}) == 2, "a second epoch")
     assert stand.ledger(node).duplicates == 0
+
+
+def test_an_expired_certificate_of_the_node_is_refused(stand: Stand) -> None:
+    identity = stand.authority.issue_node("n01", now=datetime.now(UTC) - timedelta(days=3000))
+    node = stand.node(identity=identity).start()
+    node.says(f"uplink: 127.0.0.1:{stand.broker.port}: ")
+    _refused(stand, node.log)
+
+
+def test_a_broker_of_another_authority_is_refused_until_the_right_one_is_back(
+    stand: Stand, tmp_path: Path
+) -> None:
+    stranger = Authority.create(tmp_path / "stranger")
+    stranger.issue_broker(["localhost", "127.0.0.1"]).save(tmp_path / "stranger", "broker")
+    stand.stop_broker()
+    with start_broker(tmp_path / "stranger", port=stand.broker.port):
+        node = stand.node(stand.settings(BME280_SPEC)).start()
+        node.says(f"uplink: 127.0.0.1:{stand.broker.port}: ")
+        _refused(stand, node.log)
+    stand.restart_broker(node)
+    stand.wait_for_readings(node, 6)
+    assert stand.ledger(node).lost == 0
+
+
+def test_health_names_a_broken_sensor_and_what_ended_the_last_session(stand: Stand) -> None:
+    node = stand.node().start()
+    wait_until(lambda: stand.health(node), "health")
+    node.bme280.fault = "no-ack"
+    wait_until(lambda: (stand.health(node) or {})["sensors"]["bme280"] == "no acknowledge", "the sensor")
+    health = stand.health(node)
+    assert health is not None
+    assert (health["clock"], health["reset"], health["lost"], health["rssi"]) == (
+        "synced",
+        "power-on",
+        0,
+        -58,
+    )
+    assert health["sensors"]["wind"] == "good"
