@@ -20,10 +20,9 @@ class SSLContext:
 
     def __init__(self, protocol):
         self._context = _SSLContext(protocol)
-        self.load_cert_chain = self._context.load_cert_chain
-        self.load_verify_locations = self._context.load_verify_locations
-        self.get_ciphers = self._context.get_ciphers
-        self.set_ciphers = self._context.set_ciphers
+
+    def __getattr__(self, name):
+        return getattr(self._context, name)
 
     @property
     def verify_mode(self):

@@ -16,10 +16,6 @@ from micropython import const
 
 from limpet.log import log
 
-UNKNOWN = "unknown"  # no time yet
-HOLDOVER = "holdover"  # the RTC ran through a reset; not checked since
-SYNCED = "synced"
-
 _NTP_TO_UNIX = const(2208988800)  # 1900 to 1970, in seconds
 _ERA = const(4294967296)  # NTP's seconds wrap in 2036
 _PORT_EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0  # the port's epoch in unix time
@@ -29,17 +25,17 @@ _MAX_ROUND_TRIP_MS = const(1000)
 
 
 class Clock:
-    """`trust` is one of UNKNOWN, HOLDOVER, SYNCED."""
+    """`trust`: "unknown" (no time yet), "holdover" (the RTC's, from before a reset), or "synced"."""
 
     def __init__(self):
         self._ticks = time.ticks_ms()
         self._uptime = 0
         self._boot_unix_ms = 0
-        self.trust = UNKNOWN
+        self.trust = "unknown"
         now = time.time() + _PORT_EPOCH
         if now >= _OLDEST:
             self._boot_unix_ms = now * 1000 + 500  # whole seconds: right to half a one
-            self.trust = HOLDOVER
+            self.trust = "holdover"
 
     def uptime_ms(self):
         """Milliseconds since boot. Must be called at least once in six days: ticks wrap after twelve."""
@@ -49,7 +45,7 @@ class Clock:
         return self._uptime
 
     def unix_ms(self, uptime_ms):
-        """UTC of a moment of this boot, in milliseconds since 1970; only when trust is not UNKNOWN."""
+        """UTC of a moment of this boot, in milliseconds since 1970; only when the trust is not unknown."""
         return self._boot_unix_ms + uptime_ms
 
     def sync(self, servers):
@@ -88,7 +84,7 @@ class Clock:
     def _set(self, unix_ms, sent, received):
         # The server's time was true half a round trip ago.
         self._boot_unix_ms = unix_ms + (received - sent) // 2 - received
-        self.trust = SYNCED
+        self.trust = "synced"
         self._set_rtc(self.unix_ms(received))
         log("clock", "synced, round trip %d ms" % (received - sent))
 

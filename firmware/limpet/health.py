@@ -5,12 +5,13 @@ import json
 import sys
 
 import machine
+from micropython import const
 
 from limpet import __version__
-from limpet.reading import REASONS
+from limpet.reading import text
 from limpet.senml import fixed
 
-_RESET_CAUSES = ("", "power-on", "reset", "watchdog", "deep sleep", "soft reset")
+_RESET_CAUSES = const(",power-on,reset,watchdog,deep sleep,soft reset")  # by machine.reset_cause()
 
 
 def about(node_id, board, channels):
@@ -23,14 +24,14 @@ def about(node_id, board, channels):
         micropython,
     )
     comma = ""
-    for c in channels:
+    for name, unit, decimals, low, high, period_ms in channels:
         yield '%s{"n":"%s","u":"%s","period_ms":%d,"low":%s,"high":%s}' % (
             comma,
-            c.name,
-            c.unit,
-            c.period_ms,
-            fixed(c.low, c.decimals),
-            fixed(c.high, c.decimals),
+            name,
+            unit,
+            period_ms,
+            fixed(low, decimals),
+            fixed(high, decimals),
         )
         comma = ","
     yield "]}"
@@ -39,15 +40,16 @@ def about(node_id, board, channels):
 def health(clock, queue, wifi, sampler, uplink):
     """The text of `health`; docs/wire.md has the keys."""
     gc.collect()
-    sensors = ",".join(['"%s":"%s"' % (s.name, REASONS[s.reason]) for s in sampler.sensors])
+    free = gc.mem_free()
+    sensors = ",".join(['"%s":"%s"' % (s.name, text(s.reason)) for s in sampler.sensors])
     return (
         '{"uptime":%d,"clock":"%s","reset":"%s","heap_free":%d,"queue":%d,"queue_size":%d,"lost":%d,'
         '"connects":%d,"joins":%d,"rssi":%s,"error":%s,"sensors":{%s}}'
         % (
             clock.uptime_ms() // 1000,
             clock.trust,
-            _RESET_CAUSES[machine.reset_cause()],
-            gc.mem_free(),
+            _RESET_CAUSES.split(",")[machine.reset_cause()],
+            free,
             len(queue),
             queue.capacity,
             queue.lost,

@@ -9,15 +9,15 @@ import struct
 import tls
 from micropython import const
 
-LABEL = "identity"
-SLOT_SIZE = const(0x2000)
+_LABEL = const("identity")
+_SLOT_SIZE = const(0x2000)
 
 _BLOCK = const(4096)
 _VERSION = const(1)
 # magic, version, three zero bytes, sequence, length of the payload, CRC-32
-_HEADER = "<4sB3xIII"
+_HEADER = const("<4sB3xIII")
 _HEADER_SIZE = const(20)
-_TLV = "<BH"
+_TLV = const("<BH")
 _TLV_SIZE = const(3)
 _NODE_ID = const(1)
 _KEY = const(2)
@@ -67,9 +67,9 @@ def load():
     """
     from esp32 import Partition
 
-    found = Partition.find(Partition.TYPE_DATA, label=LABEL)
+    found = Partition.find(Partition.TYPE_DATA, label=_LABEL)
     if not found:
-        raise IdentityError("no partition labelled " + LABEL)
+        raise IdentityError("no partition labelled " + _LABEL)
     return read(found[0])
 
 
@@ -113,7 +113,7 @@ def payload_length(header):
         raise IdentityError("bad magic")
     if version != _VERSION:
         raise IdentityError("unknown version %d" % version)
-    if length > SLOT_SIZE - _HEADER_SIZE:
+    if length > _SLOT_SIZE - _HEADER_SIZE:
         raise IdentityError("length beyond the slot")
     return length
 
@@ -167,5 +167,5 @@ def _is_node_id(value):
 
 def _read(partition, slot, offset, length):
     buffer = bytearray(length)
-    partition.readblocks(slot * (SLOT_SIZE // _BLOCK), buffer, offset)
+    partition.readblocks(slot * (_SLOT_SIZE // _BLOCK), buffer, offset)
     return buffer

@@ -16,16 +16,16 @@ import time
 from micropython import const
 from umqtt.simple import MQTTClient, MQTTException
 
-CLOSED = const(0)
-CONNECTING = const(1)  # TCP
-GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
+_CLOSED = const(0)
+_CONNECTING = const(1)  # TCP
+_GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
 UP = const(3)
 
 _CONNECT_MS = const(15000)  # TCP, TLS and CONNACK together
 _RX_SIZE = const(256)  # the largest packet that is taken in
 _HEAD = const(5)  # room for the fixed header: it is written backwards from the payload
 _READS = const(4)  # of the receive buffer's size, in one step: a peer that floods must not keep us in it
-TX_SIZE = const(1200)  # a packet of this size fits one TCP segment, with TLS's header
+_TX_SIZE = const(640)  # what a pack of readings may be; `about` may need more
 
 _TRY_AGAIN = (errno.EAGAIN, errno.EINPROGRESS)
 
@@ -40,7 +40,7 @@ class Session(MQTTClient):
         self._name = name
         self._context = context
         self._poller = select.poll()
-        self._tx = bytearray(TX_SIZE)
+        self._tx = bytearray(_TX_SIZE)
         self._rx = bytearray(_RX_SIZE)
         self._rx_view = memoryview(self._rx)
         self._rx_len = 0
@@ -48,7 +48,7 @@ class Session(MQTTClient):
         self._payload_at = 0
         self._pinged = False
         self.sock = None  # not every version of the base class says so
-        self.state = CLOSED
+        self.state = _CLOSED
         self.on_ack = None
 
     def connect(self, clean_session=True):  # type: ignore[override]  # today's has a timeout
@@ -64,31 +64,26 @@ class Session(MQTTClient):
                 raise
         self._poller.register(self._raw, select.POLLOUT)
         self._since = self._heard = self._said = time.ticks_ms()
-        self.state = CONNECTING
+        self.state = _CONNECTING
 
     def step(self):
         """Do what can be done now. Raises what ends the session."""
         now = time.ticks_ms()
         if self.state < UP and time.ticks_diff(now, self._since) > _CONNECT_MS:
             raise OSError(errno.ETIMEDOUT)
-        if self.state == CONNECTING:
+        if self.state == _CONNECTING:
             if not self._poller.poll(0):
                 return
             self.sock = self._context.wrap_socket(
                 self._raw, server_hostname=self._name, do_handshake_on_connect=False
             )
             self._put_connect()
-            self.state = GREETING
+            self.state = _GREETING
         self.flush()
         if self._out is None:
             self._receive()
         if self.state == UP:
             self._keep_alive(now)
-
-    def wait(self, ms):
-        """Wait until the broker has sent something, at most `ms`. For callers with nothing else to do."""
-        self._poller.modify(self._raw, select.POLLIN)
-        self._poller.poll(ms)
 
     # Sending
 
@@ -139,7 +134,7 @@ class Session(MQTTClient):
 
     def close(self):
         """Drop the connection; without DISCONNECT the broker publishes the last will."""
-        self.state = CLOSED
+        self.state = _CLOSED
         self._out = None
         if self.sock is not None:
             self.sock.close()
@@ -209,7 +204,7 @@ class Session(MQTTClient):
             self._rx_len = rest
 
     def _dispatch(self, first, at, length):
-        if self.state == GREETING:
+        if self.state == _GREETING:
             if first != 0x20 or length != 2:
                 raise MQTTException("no CONNACK")
             if self._rx[at + 1]:

@@ -1,5 +1,6 @@
 """The node: makes its parts from settings and identity, and keeps them running."""
 
+import gc
 import sys
 import time
 
@@ -15,7 +16,7 @@ from limpet.tasks import run as run_tasks
 from limpet.uplink import Uplink
 from limpet.wifi import Wifi
 
-_QUEUE_SIZE = const(128)
+_QUEUE_SIZE = const(120)  # two minutes at one reading a second; 12 bytes each
 _RETRY_MS = const(10000)
 
 
@@ -33,20 +34,24 @@ def run():
 
 def _assemble():
     """The tasks that make the node. Raises what makes it impossible."""
-    from limpet import identity, settings
-
-    config = settings.load()
-    who = identity.load()
-    node_id, context = who.node_id, who.context()
-    log("node", "I am '%s'" % node_id)
+    config, node_id, context = _load()
     # Read once, at the start: the code that did it need not stay in the heap.
-    del who
     for name in ("identity", "settings"):
         del sys.modules["limpet." + name]
         delattr(limpet, name)
+    gc.collect()
+    log("node", "I am '%s'" % node_id)
     clock = Clock()
     queue = Queue(_QUEUE_SIZE)
     sampler = Sampler(config.pop("sensors"), clock, queue)
     wifi = Wifi(config["wifi"])
     uplink = Uplink(config, node_id, context, clock, queue, wifi, sampler)
     return [Task("sampler", sampler), Task("wifi", wifi), Task("uplink", uplink)]
+
+
+def _load():
+    from limpet import identity, settings
+
+    config = settings.load()
+    who = identity.load()
+    return config, who.node_id, who.context()

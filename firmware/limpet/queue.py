@@ -6,7 +6,7 @@ import struct
 
 from micropython import const
 
-_RECORD = "<IHBBi"  # uptime s, ms; channel; reason; value
+_RECORD = const("<IHBBi")  # uptime s, ms; channel; reason; value
 _SIZE = const(12)
 
 

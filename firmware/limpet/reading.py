@@ -2,7 +2,7 @@
 
 from micropython import const
 
-GOOD = const(0)
+# 0 is a good reading.
 NO_ACK = const(1)
 BUS_TIMEOUT = const(2)
 CRC = const(3)
@@ -15,30 +15,17 @@ NOT_READY = const(9)
 OVER_CURRENT = const(10)
 FAULT = const(11)
 
-# The text of each reason as it stands on the wire (docs/wire.md).
-REASONS = (
-    "good",
-    "no acknowledge",
-    "bus timeout",
-    "CRC error",
-    "wrong chip",
-    "out of range",
-    "wire break",
-    "power-on value",
-    "probe vanished",
-    "not ready",
-    "over-current",
-    "sensor fault",
+# As they stand on the wire (docs/wire.md), in the order of the numbers.
+_TEXTS = const(
+    "good,no acknowledge,bus timeout,CRC error,wrong chip,out of range,wire break,power-on value,"
+    "probe vanished,not ready,over-current,sensor fault"
 )
 
 
 class SensorError(Exception):
-    """A sensor has no value: `reason` is one of the constants above, `detail` says more for the log."""
+    """A sensor has no value. Arguments: one of the reasons above, and a text that says more for the log."""
 
-    def __init__(self, reason, detail=""):
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
 
-    def __str__(self):
-        return REASONS[self.reason] + (": " + self.detail if self.detail else "")
+def text(reason):
+    """The words for a reason."""
+    return _TEXTS.split(",")[reason]

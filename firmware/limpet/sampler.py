@@ -7,18 +7,9 @@ from micropython import const
 
 from limpet import sensors
 from limpet.log import log
-from limpet.reading import BUS_TIMEOUT, FAULT, NO_ACK, REASONS, SensorError
+from limpet.reading import BUS_TIMEOUT, FAULT, NO_ACK, SensorError, text
 
 _MAX_BACKOFF_MS = const(60000)
-
-
-class Channel:
-    """A quantity of a sensor: `name` is sensor/quantity, `low` and `high` its range, scaled by `decimals`."""
-
-    def __init__(self, sensor, description, period_ms):
-        leaf, self.unit, self.decimals, self.low, self.high = description
-        self.name = sensor + "/" + leaf
-        self.period_ms = period_ms
 
 
 class Sensor:
@@ -26,17 +17,26 @@ class Sensor:
 
     def __init__(self, spec, first_channel):
         self.name = spec["name"]
-        self.driver = sensors.make(spec)
         self.first_channel = first_channel
         self.reason = 0  # of the last failure; 0 when it works
+        self.channels = ()
+        try:
+            self.driver = sensors.make(spec)
+            self.channels = self.driver.channels
+        except Exception as e:  # a pin that this chip lacks, say: the other sensors go on
+            log(self.name, "cannot be used (%r)" % e)
+            self.driver = None
+            self.reason = FAULT
         self._period = spec["period_ms"]
-        self._values = [0] * len(self.driver.channels)
+        self._values = [0] * len(self.channels)
         self._due = time.ticks_ms()
         self._ready = None  # when a measurement that runs is done
         self._failures = 0
 
     def step(self, now, clock, queue):
         """Do what is due at `now` (ticks); milliseconds until there is more to do."""
+        if self.driver is None:
+            return _MAX_BACKOFF_MS
         try:
             if self._ready is None:
                 if time.ticks_diff(self._due, now) > 0:
@@ -61,12 +61,12 @@ class Sensor:
     def _fail(self, error, queue):
         self._failures += 1
         if isinstance(error, SensorError):
-            reason = error.reason
+            reason = error.args[0]
         else:
             code = getattr(error, "errno", 0)
             reason = {errno.ENODEV: NO_ACK, errno.ETIMEDOUT: BUS_TIMEOUT}.get(code, FAULT)
         if reason != self.reason:
-            log(self.name, REASONS[reason] if isinstance(error, OSError) else error)
+            log(self.name, "%s (%r)" % (text(reason), error))
         self.reason = reason
         for i in range(len(self._values)):
             queue.append(self._taken, self.first_channel + i, reason, 0)
@@ -85,18 +85,23 @@ class Sensor:
 
 
 class Sampler:
-    """All sensors of the node. `specs` as in the settings; a reading names its channel by its index."""
+    """All sensors of the node. `specs` as in the settings; a reading names its channel by its index.
+
+    A channel is a tuple: name (sensor/quantity), SenML unit, decimals, low, high, period in ms. `low` and
+    `high` are the sensor's range, scaled by the decimals.
+    """
 
     def __init__(self, specs, clock, queue):
         self._clock = clock
         self._queue = queue
         self.sensors = []
-        self.channels = []  # type: list[Channel]
+        self.channels = []  # type: list[tuple[str, str, int, int, int, int]]
         for spec in specs:
             sensor = Sensor(spec, len(self.channels))
             self.sensors.append(sensor)
-            for description in sensor.driver.channels:
-                self.channels.append(Channel(sensor.name, description, spec["period_ms"]))
+            for leaf, unit, decimals, low, high in sensor.channels:
+                name = sensor.name + "/" + leaf
+                self.channels.append((name, unit, decimals, low, high, spec["period_ms"]))
 
     def run(self):
         """Sample for ever (a task)."""

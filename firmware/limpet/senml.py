@@ -1,6 +1,6 @@
 """Readings as SenML JSON (RFC 8428): docs/wire.md has the profile, tests/vectors/senml.json examples."""
 
-from limpet.reading import REASONS
+from limpet.reading import text as reason_text
 
 
 def fixed(value, decimals):
@@ -35,7 +35,7 @@ class Pack:
         if unix_ms != self._base:
             text += '"t":%s,' % seconds(unix_ms - self._base)
         if reason:
-            text += '"vs":"%s","q":"bad"}' % REASONS[reason]
+            text += '"vs":"%s","q":"bad"}' % reason_text(reason)
         else:
             text += '"v":%s}' % fixed(value, decimals)
         end = self._at + len(text)

@@ -2,15 +2,17 @@
 
 import json
 
-PATH = "/limpet.json"
-VERSION = 1
+from micropython import const
+
+_PATH = const("/limpet.json")
+_VERSION = const(1)
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text says why and what to do."""
 
 
-def load(path=PATH):
+def load(path=_PATH):
     """The settings as a dict; docs/node-file.md has the keys. Raises SettingsError."""
     try:
         with open(path) as f:
@@ -19,7 +21,7 @@ def load(path=PATH):
         raise SettingsError("there is no " + path + ": deploy the node's settings")
     except ValueError:
         raise SettingsError(path + " is damaged: deploy the node's settings again")
-    if not isinstance(settings, dict) or settings.get("v") != VERSION:
+    if not isinstance(settings, dict) or settings.get("v") != _VERSION:
         raise SettingsError(
             path + " is not of this firmware's version: deploy firmware and settings together"
         )

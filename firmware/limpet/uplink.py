@@ -159,8 +159,8 @@ class Uplink:
         while seq < queue.next:
             _, _, channel, reason, value = queue.get(seq)
             unix_ms = self._taken_at(seq)
-            c = self._sampler.channels[channel]
-            if not pack.add(unix_ms, c.name, c.unit, c.decimals, reason, value):
+            name, unit, decimals, _, _, _ = self._sampler.channels[channel]
+            if not pack.add(unix_ms, name, unit, decimals, reason, value):
                 break
             seq += 1
         self._flight.append([session.commit(pack.close()), start, seq])

@@ -170,7 +170,7 @@ def failure(function, *args):
     try:
         function(*args)
     except SensorError as e:
-        return e.reason
+        return e.args[0]
     return None
 
 
@@ -332,7 +332,7 @@ def test_still_measuring():
     try:
         driver.read([0, 0, 0])
     except SensorError as e:
-        assert str(e) == "not ready: still measuring"
+        assert e.args == (NOT_READY, "still measuring")
     else:
         raise AssertionError("read during a measurement")
 

@@ -53,7 +53,7 @@ def failure(driver, uv):
     try:
         measure(driver, uv)
     except SensorError as e:
-        return e.reason
+        return e.args[0]
     return driver.reasons[0]
 
 

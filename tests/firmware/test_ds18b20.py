@@ -149,7 +149,7 @@ def failure(function, *args):
     try:
         function(*args)
     except SensorError as e:
-        return e.reason
+        return e.args[0]
     return None
 
 
@@ -293,7 +293,7 @@ def test_several_probes_need_a_rom():
     try:
         driver.start()
     except SensorError as e:
-        assert e.reason == FAULT
+        assert e.args[0] == FAULT
         assert rom(1).hex() in str(e) and rom(2).hex() in str(e)
     else:
         raise AssertionError("one of two probes was taken")

@@ -3,7 +3,8 @@ import json
 import machine
 from limpet import __version__
 from limpet.health import about, health
-from limpet.reading import CRC, REASONS
+from limpet.reading import CRC, FAULT
+from limpet.reading import text as reason_text
 
 
 class Part:
@@ -55,8 +56,8 @@ def test_every_reset_cause_has_a_text():
 
 
 def test_every_reason_of_a_sensor_can_be_told():
-    sensors = [("s%d" % reason, reason) for reason in range(len(REASONS))]
-    assert json.loads(text(sensors))["sensors"] == {"s%d" % i: REASONS[i] for i in range(len(REASONS))}
+    sensors = [("s%d" % reason, reason) for reason in range(FAULT + 1)]
+    assert json.loads(text(sensors))["sensors"] == {"s%d" % i: reason_text(i) for i in range(FAULT + 1)}
 
 
 def test_error_texts_with_quotes_and_newlines_stay_json():
@@ -74,9 +75,7 @@ def test_without_wifi_there_is_no_signal_strength():
 
 
 def test_about_describes_every_channel():
-    channel = Part(
-        name="probe/temperature", unit="Cel", decimals=4, low=-550000, high=1250000, period_ms=2000
-    )
+    channel = ("probe/temperature", "Cel", 4, -550000, 1250000, 2000)
     told = json.loads("".join(about("n01", "virtual", [channel] * 32)))
     assert len(told["channels"]) == 32
     assert told["channels"][31] == {

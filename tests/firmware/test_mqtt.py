@@ -3,8 +3,10 @@
 import gc
 import random
 
-from limpet import mqtt
-from limpet.mqtt import GREETING, UP, MQTTException, Session
+from limpet.mqtt import UP, MQTTException, Session
+
+# The states before UP, which the module keeps to itself.
+_CLOSED, _CONNECTING, _GREETING = 0, 1, 2
 
 
 def session(state=UP):
@@ -64,12 +66,12 @@ def test_nothing_but_a_connack_is_taken_for_a_greeting():
         b"\xd0\x00",
         b"\x21\x02\x00\x00",
     ):
-        assert raises(session(GREETING), packet) == "no CONNACK"
+        assert raises(session(_GREETING), packet) == "no CONNACK"
     for code in range(1, 256):
-        assert raises(session(GREETING), bytes([0x20, 2, 0, code])) == "refused, code %d" % code
-    s = session(GREETING)
+        assert raises(session(_GREETING), bytes([0x20, 2, 0, code])) == "refused, code %d" % code
+    s = session(_GREETING)
     feed(s, b"\x20\x02\x01")
-    assert s.state == GREETING
+    assert s.state == _GREETING
     feed(s, b"\x00")
     assert s.state == UP
 
@@ -78,12 +80,12 @@ def test_two_thousand_random_streams_raise_nothing_else_and_stay_bounded():
     random.seed(2026)
     ended = 0
     for i in range(2000):
-        s = session(UP if i % 4 else GREETING)
+        s = session(UP if i % 4 else _GREETING)
         acked = []
         s.on_ack = acked.append
         data = bytearray(random.getrandbits(8) for _ in range(random.randint(1, 700)))
         if i % 2:  # valid beginnings lead further in
-            data[:0] = b"\x20\x02\x00\x00" if s.state == GREETING else b"\x40\x02\x00\x01"
+            data[:0] = b"\x20\x02\x00\x00" if s.state == _GREETING else b"\x40\x02\x00\x01"
             data[8:8] = b"\x31\x90\x01" + bytes(144)
         try:
             feed(s, data)
@@ -108,7 +110,7 @@ def test_parsing_leaves_no_heap_behind():
 
 
 def test_begin_waits_until_the_session_is_up():
-    for state in (mqtt.CLOSED, mqtt.CONNECTING, GREETING):
+    for state in (_CLOSED, _CONNECTING, _GREETING):
         s = session(state)
         assert s.begin(b"t", 1) is None
         assert s.publish(b"t", b"x", qos=1) is None
@@ -119,7 +121,7 @@ def test_close_before_connect_and_twice_is_fine():
     s = session()
     s.close()
     s.close()
-    assert s.state == mqtt.CLOSED
+    assert s.state == _CLOSED
 
 
 class Narrow:

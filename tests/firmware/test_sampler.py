@@ -68,6 +68,12 @@ class Driver:
         out[0], out[1] = 2150, 4500
 
 
+def _given(driver):
+    if isinstance(driver, Exception):
+        raise driver
+    return driver
+
+
 def bench(*drivers, period=1000, ticks=0):
     """A sampler for drivers made by functions of the time: (sampler, time, queue, drivers)."""
     time = Time(ticks)
@@ -76,7 +82,7 @@ def bench(*drivers, period=1000, ticks=0):
     module.time = time
     module.log = lambda who, what: said.append((who, str(what)))
     said.clear()
-    module.sensors = type("sensors", (), {"make": lambda spec: pending.pop(0)})
+    module.sensors = type("sensors", (), {"make": lambda spec: _given(pending.pop(0))})
     queue = Queue()
     specs = [{"name": "s%d" % i, "kind": "x", "period_ms": period} for i in range(len(made))]
     return Sampler(specs, time, queue), time, queue, made
@@ -138,7 +144,7 @@ def test_failures_rest_1_2_4_periods_and_at_most_a_minute():
     run_for(sampler, time, 400000)
     assert gaps(driver.starts)[:9] == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]
     assert {reason for _, _, reason, _ in queue.readings} == {CRC}
-    assert said == [("s0", "CRC error")]  # told once
+    assert said == [("s0", "CRC error (SensorError(%d,))" % CRC)]  # told once
 
 
 def test_a_period_above_a_minute_is_its_own_rest():
@@ -218,19 +224,32 @@ def test_a_new_reason_is_told_and_an_old_one_is_not_told_again():
     acts = [SensorError(CRC, "scratchpad")] * 3 + [OSError(errno.ENODEV)] * 2 + ["ok", ValueError("odd")]
     sampler, time, _, _ = bench(lambda t: Driver(t, acts))
     run_for(sampler, time, 200000)
-    assert said == [("s0", "CRC error: scratchpad"), ("s0", "no acknowledge"), ("s0", "odd")]
+    assert said == [
+        ("s0", "CRC error (SensorError(%d, 'scratchpad'))" % CRC),
+        ("s0", "no acknowledge (OSError(%d,))" % errno.ENODEV),
+        ("s0", "sensor fault (ValueError('odd',))"),
+    ]
 
 
 def test_channels_are_numbered_through_and_described():
     sampler, _, _, _ = bench(lambda t: Driver(t), lambda t: Driver(t))
-    assert [c.name for c in sampler.channels] == [
+    assert [channel[0] for channel in sampler.channels] == [
         "s0/temperature",
         "s0/humidity",
         "s1/temperature",
         "s1/humidity",
     ]
-    c = sampler.channels[3]
-    assert (c.unit, c.decimals, c.low, c.high, c.period_ms) == ("%RH", 2, 0, 10000, 1000)
+    assert sampler.channels[3][1:] == ("%RH", 2, 0, 10000, 1000)
+
+
+def test_a_driver_that_cannot_be_made_does_not_stop_the_others():
+    refused = ValueError("invalid pin")
+    sampler, time, queue, _ = bench(lambda t: refused, lambda t: Driver(t))
+    run_for(sampler, time, 2500)
+    assert {channel for _, channel, _, _ in queue.readings} == {0, 1}
+    assert sampler.channels[0][0] == "s1/temperature"
+    assert (sampler.sensors[0].reason, sampler.sensors[1].reason) == (FAULT, 0)
+    assert said == [("s0", "cannot be used (ValueError('invalid pin',))")]
 
 
 def test_an_unknown_kind_is_refused_by_name():

@@ -222,7 +222,7 @@ def test_a_queue_that_overflows_counts_what_it_drops(stand: Stand) -> None:
     fast = [{**BME280_SPEC, "period_ms": 100}, {**LOOP_SPEC, "period_ms": 100}]
     node = stand.node(stand.settings(*fast)).start()
     node.says("uplink: 127.0.0.1")
-    stand.restart_broker(node, pause=6)  # 40 readings a second into a queue of 128
+    stand.restart_broker(node, pause=6)  # 40 readings a second into a queue of 120
     stand.wait_for_readings(node, 200)
     wait_until(lambda: (stand.health(node) or {}).get("lost", 0) > 0, "the loss in health")
     health = stand.health(node)

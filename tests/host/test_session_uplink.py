@@ -24,10 +24,7 @@ from limpet.queue import Queue
 from limpet.uplink import Uplink
 
 def channel(i):
-    c = Fake()
-    c.name, c.unit, c.decimals = "sensor-with-a-name-%02d/q" % i, "Cel", 2
-    c.low, c.high, c.period_ms = -4000, 8500, 1000
-    return c
+    return ("sensor-with-a-name-%02d/q" % i, "Cel", 2, -4000, 8500, 1000)
 
 class Wifi:
     joins = 1
