@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from host_tools import __version__
-from host_tools.errors import LimpetError
+from host_tools.errors import LimpetError, UsageError
 
 app = typer.Typer(
     name="limpet",
@@ -75,17 +75,22 @@ def demo(
 @app.command()
 def virtual(
     flash: Annotated[
-        Path | None, typer.Option(help="Its flash file; without it a new one with the firmware alone.")
+        Path | None, typer.Option(help="Its flash file, which it keeps; without it a new one for this time.")
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make the file of --flash first, with the firmware alone.")
+    ] = False,
     board: Annotated[str, typer.Option(help="The board to be.")] = "virtual",
     log: Annotated[
         bool, typer.Option("--log", help="Show what the board prints on its serial port.")
     ] = False,
 ) -> None:
     """Run a virtual board, print its serial port, and stay until Ctrl-C."""
+    if new and flash is None:
+        raise UsageError("--new makes the file of --flash: name it, as in --flash board.bin --new.")
     from host_tools.virtual.run import run
 
-    run(flash, board, log, typer.echo)
+    run(flash, board, new=new, log=sys.stdout.buffer if log else None, say=typer.echo, remark=_say)
 
 
 @config_app.command("check")
@@ -124,7 +129,9 @@ def doctor() -> None:
 
 def main() -> NoReturn:
     """Run the command; an error of the user's is one sentence on standard error and the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a script's background
+            signal.signal(number, _end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ° must not end the show
@@ -134,10 +141,17 @@ def main() -> NoReturn:
         _say(f"limpet: {e}")
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+    except OSError as e:  # a disk that is full, a terminal that is gone: what no module below could know
+        _say(f"limpet: {e.filename or 'input or output'}: {e.strerror}; mend that and try again.")
+        sys.exit(1)
     sys.exit(0)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    # As an exception, so that everything that was started is ended.
-    sys.exit(128 + signal.SIGTERM)
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that everything that was started is ended; a second signal must not cut that short.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)

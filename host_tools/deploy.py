@@ -1,92 +1,128 @@
-"""Puts firmware and settings on a board over its raw REPL, with mpremote's transport.
+"""Puts firmware and settings on a board: only what differs, and all of it or nothing.
 
-Which files differ is asked in one round trip. What changed is written beside the old file and then takes its
-place; what the firmware no longer has is removed from its package, and nothing else on the board is touched.
+What differs is first staged in a folder of its own, and the old firmware stays whole meanwhile. Then the
+board takes it into place by a list of steps, which it has in full before the first one; each is atomic on
+littlefs. A `main.py` that says so stands in for the real one until the last step, so a power cut between two
+steps leaves no board that runs half of each firmware. Deploying again goes on where the last one was cut off.
 """
 
-import contextlib
+import base64
+import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import serial
-from mpremote.transport import TransportError
-from mpremote.transport_serial import SerialTransport
-
-from host_tools import image, settings
+from host_tools import image, micropython, settings
 from host_tools.errors import LimpetError
+from host_tools.repl import BoardError, Repl
 
-_PATIENCE_S = 30.0
-"""Seconds for one exchange with the board; the hashes of a whole firmware take an ESP32 two."""
+STAGE = "limpet.new"
+"""The folder on the board where new files wait, under names made of their hashes."""
 
-_PACKAGE = "limpet/"
+MAIN = "main.py"
+STAND_IN = b'print("limpet: a deploy was cut off; deploy again")\n'
+"""The `main.py` for the time in which the package is not whole."""
 
-# Runs on the board: prints the SHA-256 of every file that is ours, by its path.
-_HASHES = """
-import os, json, hashlib, binascii
-found = {}
-def look(folder):
-    for entry in os.ilistdir(folder):
-        path = folder + "/" + entry[0]
-        if entry[1] & 0x4000:
-            look(path)
-            continue
-        digest = hashlib.sha256()
-        with open(path, "rb") as f:
-            while True:
-                part = f.read(512)
-                if not part:
-                    break
-                digest.update(part)
-        found[path[1:]] = binascii.hexlify(digest.digest()).decode()
-def hash_all(names, package):
-    here = os.listdir("/")
-    for name in names:
-        if name in here:
-            digest = hashlib.sha256()
-            with open("/" + name, "rb") as f:
-                digest.update(f.read())
-            found[name] = binascii.hexlify(digest.digest()).decode()
-    if package in here:
-        look("/" + package)
-    print(json.dumps(found))
-hash_all(%s, "limpet")
+_CHUNK = 768  # bytes of a file at once; 1 kB in base64, which any board has memory for
+
+# What the board does for us; the modules are those of the stock image.
+_ON_BOARD = """
+import binascii, hashlib, json, os, sys
+
+def digest(path):
+    sha = hashlib.sha256()
+    with open(path, "rb") as f:
+        while True:
+            part = f.read(512)
+            if not part:
+                return binascii.hexlify(sha.digest()).decode()
+            sha.update(part)
+
+def look(path, found):
+    try:
+        is_folder = os.stat(path)[0] & 0x4000
+    except OSError:
+        return
+    found[path[1:]] = "" if is_folder else digest(path)
+    if is_folder:
+        for name in os.listdir(path):
+            look(path + "/" + name, found)
+
+def report(paths):
+    found = {}
+    for path in paths:
+        look("/" + path, found)
+    print(json.dumps([sys.implementation[1][:2], found]))
+
+def take(path, mode, data):
+    with open("/" + path, mode) as f:
+        f.write(binascii.a2b_base64(data))
+
+def carry_out(steps):
+    for name, *paths in steps:
+        getattr(os, name)(*["/" + path for path in paths])
 """
+
+Step = tuple[str, ...]
+"""A function of the board's module `os`, and its paths."""
 
 
 class DeployError(LimpetError):
-    """The board could not be reached, or did not take a file."""
+    """The board cannot take the firmware."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What has to be done to a board. `write` is in the order in which it is written."""
+    """What has to be done to a board."""
 
-    write: tuple[str, ...]
-    remove: tuple[str, ...]
+    changed: tuple[str, ...]
+    """The files that are new, or have another content."""
+    removed: tuple[str, ...]
+    """The files that the firmware does not have."""
     same: int
-
-    @property
-    def empty(self) -> bool:
-        return not self.write and not self.remove
+    """How many files stay as they are."""
+    stage: Mapping[str, bytes]
+    """What the stage still lacks, by path."""
+    steps: tuple[Step, ...]
+    """The way from a full stage to the new firmware, in order."""
 
 
 def plan(wanted: Mapping[str, bytes], present: Mapping[str, str]) -> Plan:
-    """Compare the files that a board should have with the hashes (SHA-256, hex) of those it has.
+    """Compare the files that a board should have, `main.py` among them, with those it has.
 
-    Modules come before what starts them, so that an interrupted deploy leaves the old main.py to the last.
+    `present` has what is in our places on the board, the stage of a deploy that was cut off included: the
+    SHA-256 (hex) of each file, and "" for each folder. What of it is not wanted goes.
     """
-    changed = [name for name, data in wanted.items() if present.get(name) != hashlib.sha256(data).hexdigest()]
-    stale = [name for name in present if name.startswith(_PACKAGE) and name not in wanted]
-    ordered = sorted(changed, key=lambda name: (not name.startswith(_PACKAGE), name))
-    return Plan(tuple(ordered), tuple(sorted(stale)), len(wanted) - len(changed))
+    waiting = {path: digest for path, digest in present.items() if path == STAGE or _is_staged(path)}
+    placed = {path: digest for path, digest in present.items() if path not in waiting}
+    folders = {str(parent) for name in wanted for parent in PurePosixPath(name).parents} - {"."}
+    changed = sorted(name for name, data in wanted.items() if placed.get(name) != _sha256(data))
+    stale = {path: digest for path, digest in placed.items() if path not in (wanted if digest else folders)}
+    removed = tuple(sorted(path for path, digest in stale.items() if digest))
+    same = len(wanted) - len(changed)
+    if not changed and not stale:
+        return Plan((), (), same, {}, tuple(_discard(waiting)))
+
+    stand_in = _staged(MAIN, STAND_IN)
+    staged = {name: _staged(name, wanted[name]) for name in {*changed, MAIN}}
+    contents = {path: wanted[name] for name, path in staged.items()} | {stand_in: STAND_IN}
+    leftovers = {path: digest for path, digest in waiting.items() if path not in contents} | {STAGE: ""}
+    steps: list[Step] = [
+        ("rename", stand_in, MAIN),
+        *_discard(stale),
+        *(("mkdir", path) for path in sorted(folders) if placed.get(path) != ""),
+        *(("rename", path, name) for name, path in sorted(staged.items()) if name != MAIN),
+        ("rename", staged[MAIN], MAIN),
+        *_discard(leftovers),
+    ]
+    missing = {path: data for path, data in contents.items() if waiting.get(path) != _sha256(data)}
+    return Plan(tuple(changed), removed, same, missing, tuple(steps))
 
 
 def deploy(port: str, node_file: Path | None, say: Callable[[str], None]) -> Plan:
-    """Make the board on `port` have this firmware and, if given, the settings in `node_file`; then reset it.
+    """Make the board on `port` have this firmware and, if given, the settings in `node_file`; it restarts.
 
     Everything is compiled and checked before the board is touched. Raises LimpetError.
     """
@@ -94,92 +130,88 @@ def deploy(port: str, node_file: Path | None, say: Callable[[str], None]) -> Pla
     if node_file is not None:
         checked = settings.check(node_file)
         wanted[image.SETTINGS_NAME] = settings.dump(settings.to_node_json(checked.node_file, checked.board))
-    board = _connect(port)
-    try:
-        present = json.loads(_execute(board, _HASHES % sorted(n for n in wanted if "/" not in n)))
-        todo = plan(wanted, present)
-        _carry_out(board, todo, wanted, say)
-        if todo.empty:
-            say(f"{port}: nothing to do, all {todo.same} files are the same")
-        else:
-            say(f"{port}: {len(todo.write)} written, {len(todo.remove)} removed, {todo.same} the same")
-        # Not waited for: the board is gone before it can answer.
-        board.exec_raw_no_follow("import machine\nmachine.reset()")
-    except (TransportError, OSError, serial.SerialException) as e:
-        raise DeployError(
-            f"{port}: the board stopped answering ({_last_line(e)}); deploy again, it goes on where it was."
-        ) from None
-    finally:
-        _hang_up(board)
+    with Repl(port) as repl:
+        repl.run(_ON_BOARD)
+        todo = plan(wanted, _look(repl, port, {name.partition("/")[0] for name in wanted} | {STAGE}))
+        try:
+            _stage(repl, todo, port)
+            repl.run(f"carry_out({todo.steps!r})")
+        except BoardError as error:
+            raise _explained(error, port, sum(map(len, todo.stage.values()))) from None
+    for name in todo.changed:
+        say(f"  {name}, {len(wanted[name])} bytes")
+    for name in todo.removed:
+        say(f"  {name} removed")
+    if todo.changed or todo.removed:
+        say(f"{port}: {len(todo.changed)} written, {len(todo.removed)} removed, {todo.same} the same")
+    else:
+        say(f"{port}: nothing to do, all {todo.same} files are the same")
     return todo
 
 
-def _carry_out(
-    board: SerialTransport, todo: Plan, wanted: Mapping[str, bytes], say: Callable[[str], None]
-) -> None:
-    for folder in sorted({str(Path(name).parent) for name in todo.write} - {"."}):
-        if not board.fs_exists(folder):
-            board.fs_mkdir(folder)
-    for name in todo.write:
-        data = wanted[name]
-        board.fs_writefile(f"{name}.new", data)
-        if board.fs_hashfile(f"{name}.new", "sha256") != hashlib.sha256(data).digest():
-            raise DeployError(f"{name} arrived damaged on the board; deploy again.")
-        _execute(board, f"import os; os.rename({name + '.new'!r}, {name!r})")
-        say(f"  {name}, {len(data)} bytes")
-    for name in todo.remove:
-        board.fs_rmfile(name)
-        say(f"  {name} removed")
-
-
-def _connect(port: str) -> SerialTransport:
-    """Open the port and enter the raw REPL, with the firmware stopped by a soft reset."""
-    _refuse_unusable(port)
+def _look(repl: Repl, port: str, places: set[str]) -> dict[str, str]:
+    """What is in these places of the board. Raises DeployError when its MicroPython is too old."""
     try:
-        board = SerialTransport(port, baudrate=115200, timeout=_PATIENCE_S)
-    except (TransportError, OSError, ValueError, serial.SerialException) as e:
-        raise DeployError(f"{port} cannot be opened: {_why(e)}.") from None
-    try:
-        board.enter_raw_repl(soft_reset=True)
-    except (TransportError, OSError, serial.SerialException) as e:
-        _hang_up(board)
+        version, found = json.loads(repl.run(f"report({sorted(places)!r})"))
+        present: dict[str, str] = dict(found)
+        major, minor = version
+    except ValueError:
+        raise DeployError(f"{port}: the board's answer makes no sense; try again.") from None
+    if (major, minor) < micropython.OLDEST:
+        oldest = ".".join(map(str, micropython.OLDEST))
         raise DeployError(
-            f"{port}: no MicroPython answers ({_last_line(e)}); check that it is the board's port and "
-            "that the board runs MicroPython."
-        ) from None
-    return board
-
-
-def _refuse_unusable(port: str) -> None:
-    if "://" in port:
-        return
-    if not Path(port).exists():
-        raise DeployError(f"{port} does not exist: plug the board in, or name its port.")
-    if not os.access(port, os.R_OK | os.W_OK):
-        raise DeployError(
-            f"{port} may not be opened by you: join its group (on Debian: sudo usermod -aG dialout $USER) "
-            "and log in again."
+            f"{port}: the board runs MicroPython {major}.{minor}, but the firmware needs {oldest} or later: "
+            "flash a newer one."
         )
+    return present
 
 
-def _why(error: Exception) -> str:
-    text = str(error)
-    if "in use" in text or "lock" in text:
-        return "another program has it open, close that first"
-    return text
+def _stage(repl: Repl, todo: Plan, port: str) -> None:
+    if not todo.stage:
+        return
+    present = _look(repl, port, {STAGE})
+    if STAGE not in present:
+        repl.run(f"carry_out([('mkdir', {STAGE!r})])")
+    try:
+        for path, data in todo.stage.items():
+            for start in range(0, max(len(data), 1), _CHUNK):
+                part = base64.b64encode(data[start : start + _CHUNK])
+                repl.run(f"take({path!r}, {'ab' if start else 'wb'!r}, {part!r})")
+        arrived = _look(repl, port, {STAGE})
+    except BoardError:
+        # It goes on with its old firmware, and should have its room back for that.
+        repl.run(f"carry_out({_discard(_look(repl, port, {STAGE}))!r})")
+        raise
+    if any(arrived.get(path) != _sha256(data) for path, data in todo.stage.items()):
+        raise DeployError(f"{port}: a file arrived damaged; deploy again.")
 
 
-def _execute(board: SerialTransport, code: str) -> str:
-    output, error = board.exec_raw(code, timeout=_PATIENCE_S)
-    if error:
-        raise TransportError(error.decode(errors="replace").strip())
-    return str(output.decode())
+def _discard(paths: Mapping[str, str]) -> list[Step]:
+    """The steps that remove files and folders, what is in a folder before the folder."""
+    return [("remove" if paths[path] else "rmdir", path) for path in sorted(paths, reverse=True)]
 
 
-def _hang_up(board: SerialTransport) -> None:
-    with contextlib.suppress(OSError, serial.SerialException):  # the port may be gone already
-        board.close()
+def _staged(name: str, data: bytes) -> str:
+    return f"{STAGE}/{_sha256(name.encode() + data)[:16]}"
 
 
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def _is_staged(path: str) -> bool:
+    return path.startswith(f"{STAGE}/")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _explained(error: BoardError, port: str, size: int) -> LimpetError:
+    if error.errno == errno.ENOSPC:
+        return DeployError(
+            f"{port}: the board's filesystem has no room for {size} more bytes: remove files of your own "
+            "from it, and deploy again."
+        )
+    if error.errno == errno.EROFS:
+        return DeployError(
+            f"{port}: the board's filesystem is read-only: mount it writable (see its boot.py), "
+            "and deploy again."
+        )
+    return error

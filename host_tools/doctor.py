@@ -4,7 +4,9 @@ import grp
 import os
 import platform
 import pty
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 from host_tools import micropython, parts
 from host_tools.broker import mosquitto
 from host_tools.errors import LimpetError
+
+_DEV = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def examine() -> Iterator[Finding]:
     yield _umqtt()
     yield _mosquitto()
     yield _pseudo_terminal()
+    yield _temporary_files()
     yield from _serial_ports()
 
 
@@ -70,8 +75,16 @@ def _mosquitto() -> Finding:
     if executable and version and mosquitto.is_usable(version):
         return Finding("Mosquitto", ".".join(map(str, version)))
     state = "not installed; the embedded broker serves" if not executable else "too old; 2.0 is needed"
-    remedy = "brew install mosquitto" if sys.platform == "darwin" else "sudo apt-get install mosquitto"
-    return Finding("Mosquitto", state, remedy, needed=False)
+    return Finding("Mosquitto", state, _install("mosquitto"), needed=False)
+
+
+def _install(package: str) -> str:
+    """The command that installs a package here."""
+    if shutil.which("brew"):
+        return f"brew install {package}"
+    if shutil.which("apt-get"):
+        return f"sudo apt-get install {package}"
+    return f"install the package '{package}' of your system"
 
 
 def _pseudo_terminal() -> Finding:
@@ -87,16 +100,30 @@ def _pseudo_terminal() -> Finding:
     return Finding("pseudo-terminals", "there")
 
 
+def _temporary_files() -> Finding:
+    try:
+        return Finding("temporary files", f"in {tempfile.gettempdir()}")
+    except OSError as e:
+        return Finding(
+            "temporary files", f"no place for them ({e.strerror})", "export TMPDIR=/a/folder/of/yours"
+        )
+
+
 def _serial_ports() -> Iterator[Finding]:
     """The ports that look like a board's, and whether this user may open them."""
-    ports = [p for pattern in ("ttyUSB*", "ttyACM*", "cu.usb*") for p in sorted(Path("/dev").glob(pattern))]
+    ports = [p for pattern in ("ttyUSB*", "ttyACM*", "cu.usb*") for p in sorted(_DEV.glob(pattern))]
     if not ports:
         yield Finding("serial ports", "no board plugged in")
     for port in ports:
         if os.access(port, os.R_OK | os.W_OK):
             yield Finding(str(port), "may be opened")
         else:
-            group = grp.getgrgid(port.stat().st_gid).gr_name
-            yield Finding(
-                str(port), "may not be opened by you", f"sudo usermod -aG {group} $USER, then log in again"
-            )
+            yield Finding(str(port), "may not be opened by you", _join_group(port))
+
+
+def _join_group(port: Path) -> str:
+    try:
+        group = grp.getgrgid(port.stat().st_gid).gr_name
+    except (KeyError, OSError):
+        return f"sudo chown $USER {port}"
+    return f"sudo usermod -aG {group} $USER, then log in again"

