@@ -138,7 +138,7 @@ def main() -> NoReturn:
     try:
         app()
     except LimpetError as e:
-        _say(f"limpet: {e}")
+        _say(str(e) if e.names_its_place else f"limpet: {e}")
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

@@ -9,6 +9,8 @@ class LimpetError(Exception):
     """
 
     exit_code = 1
+    names_its_place = False
+    """The text begins with `file:line:`, as editors want it, so nothing is put in front."""
 
 
 class UsageError(LimpetError):

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from host_tools import boards, image, micropython, parts, settings
 from host_tools.broker import Broker, Kind, start_broker
-from host_tools.demo import scene
 from host_tools.demo.model import Summary
 from host_tools.demo.screen import About
 from host_tools.demo.show import show
-from host_tools.demo.weather import recorded_weather
 from host_tools.errors import LimpetError
 from host_tools.pki import files, partition
 from host_tools.pki.authority import Authority
 from host_tools.pki.names import CONSOLE
 from host_tools.scratch import scratch_folder
 from host_tools.telemetry.subscriber import Subscriber, TlsFiles
+from host_tools.virtual import scene
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
 from host_tools.virtual.time_server import TimeServer
+from host_tools.virtual.weather import recorded_weather
 
 NODE = "demo-01"
 _NODE_FILE = Path(__file__).with_name("node.toml")

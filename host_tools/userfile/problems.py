@@ -35,6 +35,8 @@ def problem(path: KeyPath, text: str) -> Problem:
 class UserFileError(LimpetError):
     """A file that cannot be used. The text has one line for each of its problems."""
 
+    names_its_place = True
+
 
 def dotted(path: KeyPath) -> str:
     """A path as TOML writes it: `sensors.probe.pin`, `wifi[0].ssid`, `sensors."a.b".pin`."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from host_tools import boards, image, micropython, parts
-from host_tools.demo import scene
-from host_tools.demo.weather import recorded_weather
 from host_tools.errors import LimpetError
 from host_tools.pki import files
 from host_tools.scratch import scratch_folder
+from host_tools.virtual import scene
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
+from host_tools.virtual.weather import recorded_weather
 
 
 def run(

@@ -93,8 +93,8 @@ def test_every_problem_of_a_node_file_is_told_and_no_secret(tmp_path: Path) -> N
     )
     done = limpet("config", "check", file)
     assert (done.code, done.out) == (1, "")
-    assert f"{file}:5: wifi[0].pasword: unknown key. Did you mean 'password'?" in done.err
-    assert f"{file}:9: sensors.bme280.adress: unknown key. Did you mean 'address'?" in done.err
+    assert f"{file}:5: wifi[0].pasword: unknown key. Did you mean 'password'?" in done.err.splitlines()
+    assert f"{file}:9: sensors.bme280.adress: unknown key. Did you mean 'address'?" in done.err.splitlines()
     assert f"{file}:2: keepalive:" in done.err
     assert "very-secret" not in done.err
 

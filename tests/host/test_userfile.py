@@ -10,7 +10,7 @@ import pytest
 from host_tools.userfile import UserFileError, read
 from host_tools.userfile.lines import locate
 
-LAYOUTS = {
+LAYOUTS: dict[str, tuple[str, dict[tuple[str | int, ...], int]]] = {
     "keys": ("a = 1\n\nb = 2", {("a",): 1, ("b",): 3}),
     "table headers": (
         "[a]\nx = 1\n# c\n  [ b . c ]\nx = 1",

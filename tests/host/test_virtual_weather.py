@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from host_tools import parts
-from host_tools.demo.weather import in_recorded_year, parse, recorded_weather
 from host_tools.errors import LimpetError
+from host_tools.virtual.weather import in_recorded_year, parse, recorded_weather
 
 HEADER = "origin,temp,humid,wind_speed,pressure,time_hour\n"
 

@@ -2,11 +2,11 @@
 
 import time
 
-from host_tools.demo.weather import Weather
 from host_tools.virtual.parts.bme280 import BME280
 from host_tools.virtual.parts.current_loop import CurrentLoop
 from host_tools.virtual.parts.ds18b20 import DS18B20
 from host_tools.virtual.radio import AccessPoint
+from host_tools.virtual.weather import Weather
 from host_tools.virtual.world import I2CBus, OneWireBus, World
 
 MAC = bytes.fromhex("240ac4000001")
