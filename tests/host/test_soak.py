@@ -1,0 +1,67 @@
+"""What takes minutes (`make soak`): a node in random trouble, and what it must show at the end."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.host.stand import Node, Stand, wait_until
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
+SEED = int(os.environ.get("SOAK_SEED", str(int(time.time()))))
+
+pytestmark = pytest.mark.soak
+
+
+def _trouble(stand: Stand, node: Node, dice: random.Random) -> str:
+    """Make one trouble, and end it before the node's queue is full."""
+    kind = dice.choice(["radio", "broker", "sensor", "clock"])
+    if kind == "radio":
+        with node.off_air():
+            time.sleep(dice.uniform(0.1, 8))
+    elif kind == "broker":
+        stand.stop_broker()
+        stand.restart_broker(node, pause=dice.uniform(0, 3))
+    elif kind == "sensor":
+        part, fault = dice.choice(
+            [(node.bme280, "no-ack"), (node.bme280, "stuck"), (node.probe, "crc"), (node.loop, "wire-break")]
+        )
+        part.fault = fault
+        time.sleep(dice.uniform(0.1, 3))
+        part.fault = None
+    else:
+        now = stand.time_server.now
+        stand.time_server.now = lambda: now() + 10 * 365 * 86400
+        time.sleep(dice.uniform(0.1, 3))
+        stand.time_server.now = now
+    return kind
+
+
+def test_random_trouble_loses_nothing(tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    with Stand(tmp_path) as stand:
+        node = stand.node().start()
+        stand.wait_for_readings(node, 20)
+        wait_until(lambda: stand.health(node), "health")
+        health = stand.health(node)
+        assert health is not None
+        end = time.monotonic() + MINUTES * 60
+        troubles: dict[str, int] = {}
+        lowest = health["heap_free"]
+        while time.monotonic() < end:
+            kind = _trouble(stand, node, dice)
+            troubles[kind] = troubles.get(kind, 0) + 1
+            seen = len(stand.readings(node))
+            stand.wait_for_readings(node, seen + 20)
+            health = stand.health(node)
+            assert health is not None
+            lowest = min(lowest, health["heap_free"])
+        wait_until(lambda: (stand.health(node) or {})["queue"] < 20, "the backlog delivered")
+        ledger = stand.ledger(node)
+        print(f"seed {SEED}: {troubles}, {ledger.readings} readings, lowest free heap {lowest}")
+        assert (ledger.lost, health["lost"], node.board.boots) == (0, 0, 1)
+        assert "Traceback" not in node.log
+        # Readings come once, unless a PUBACK was lost with its connection: then the receiver drops them.
+        assert ledger.duplicates <= 2 * 16 * (troubles.get("broker", 0) + troubles.get("radio", 0))
