@@ -39,6 +39,7 @@ def _mount():
     import os
     import time
 
+    import _host
     import vfs
     from esp32 import Partition
 
@@ -54,11 +55,13 @@ def _mount():
         first = bytearray(512)
         partition.readblocks(0, first)
         if any(byte != 0xFF for byte in first):
+            _host.interruptible(True)  # the one thing that helps without flashing: Ctrl-C, and a look around
             while True:
                 print(
                     "The filesystem appears to be corrupted. Reflash the board, or erase its vfs partition."
                 )
                 time.sleep(3)
+        print("Performing initial setup")
         vfs.VfsLfs2.mkfs(partition, progsize=32, readsize=32, lookahead=32)
         vfs.mount(vfs.VfsLfs2(partition, progsize=32, readsize=32, lookahead=32), "/")
         with open("boot.py", "w") as f:
@@ -75,9 +78,11 @@ def _run_file(name, scope):
             source = f.read()
     except OSError:
         return True
-    error = _repl.execute(source, name, "exec", scope, False)
+    error = _repl.execute(source, name, "exec", scope)
+    if isinstance(error, SystemExit):
+        _repl.soft_reset()
     if error is not None:
-        sys.print_exception(error, sys.stdout)
+        _repl.show(error)
     return error is None
 
 
@@ -86,14 +91,19 @@ def main():
     import _repl
 
     boot = _host.attach(int(sys.argv[1]))
+    raw, interrupted = boot["raw"], boot["interrupted"]
     _load_modules(boot)
     sys.path[:] = ["", ".frozen", "/lib"]
     sys.argv[:] = [""]
-    _mount()
+    try:
+        _mount()
+    except KeyboardInterrupt as e:
+        _host.interruptible(False)
+        _repl.show(e)
     scope = {"__name__": "__main__"}
-    if _run_file("boot.py", scope) and not boot["raw"]:
+    if not interrupted and _run_file("boot.py", scope) and not raw:
         _run_file("main.py", scope)
-    _repl.run(boot["raw"], scope)
+    _repl.run(raw, scope, interrupted)
 
 
 main()

@@ -8,18 +8,37 @@ reply    = status (0, or an errno), length (u16 little endian), payload
 import json
 import os
 import struct
+import termios
 
 _file = None
 _out_of_step = False
-
-MAX_PAYLOAD = 65535
+_terminal = None
+_isig = 0
+_listens = False
 
 
 def attach(fd):
     """Take the inherited socket with number `fd` and answer with what the supervisor says of this boot."""
-    global _file
+    global _file, _isig, _terminal
     _file = open(fd, "r+b")
-    return json.loads(call(b"h"))
+    boot = json.loads(call(b"h"))
+    _isig = boot["isig"]
+    _terminal = termios.tcgetattr(0)
+    return boot
+
+
+def interruptible(on):
+    """Say whether a Ctrl-C is for code that runs (a KeyboardInterrupt) or a byte like any other.
+
+    A flag of the terminal says it, because that takes effect before this returns. The first time ends the
+    boot: what was typed during it is heard now.
+    """
+    global _listens
+    _terminal[3] = _terminal[3] & ~_isig | (_isig if on else 0)
+    termios.tcsetattr(0, termios.TCSANOW, _terminal)
+    if not _listens:
+        _listens = True
+        tell(b"l")
 
 
 def call(operation, payload=b""):
@@ -48,11 +67,13 @@ def call_json(operation, value):
 
 def stop(operation, payload=b""):
     """Ask for a reset. The supervisor kills this process, as a reset does: nothing after it runs."""
+    interruptible(False)
     tell(operation, payload)
     while True:
         try:
-            while True:
-                _file.read(1)
+            while _file.read(1):
+                pass
+            raise SystemExit  # the supervisor is gone
         except KeyboardInterrupt:
             pass
 

@@ -1,103 +1,134 @@
 """The REPL of the virtual board: friendly, raw and raw-paste modes as MicroPython's pyexec.c speaks them.
 
 Ours, because the unix port's own one lacks the raw mode before 1.27 and ends the process where a board
-does a soft reset. Left out: line editing, history, tab completion and auto-indent.
+does a soft reset. Left out: moving in the line, history, tab completion and auto-indent.
 """
 
+import io
 import sys
 
 import _host
 
 _CTRL_A, _CTRL_B, _CTRL_C, _CTRL_D, _CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
-_PASTE_WINDOW = 64  # below 0x80: the text stream would send two bytes for more
+_ESCAPE = b"\x1b"
+_PASTE_WINDOW = 128
+_BANNER = '%s on virtual; Virtual ESP32 with ESP32\nType "help()" for more information.\n'
+_BANNER %= sys.version.split("; ")[-1]
+_RAW_BANNER = "raw REPL; CTRL-B to exit\n"
+_BLOCKS = (b"if", b"while", b"for", b"try", b"with", b"class", b"def", b"async")
+
+_OUR_FRAMES = '  File "' + __file__[: -len("_repl.py")]
 
 _in = sys.stdin.buffer
 _out = sys.stdout
 
 
 def _read():
-    """One byte of the serial port. Ctrl-C comes as a signal from the terminal, and is a byte again here."""
-    try:
-        byte = _in.read(1)
-    except KeyboardInterrupt:
-        return _CTRL_C
+    byte = _in.read(1)
     if not byte:
         raise OSError("serial port gone")
     return byte
 
 
-def soft_reset(raw):
+def soft_reset():
     # The supervisor says "MPY: soft reboot" and starts the next boot in the same mode.
-    _host.stop(b"S", b"\1" if raw else b"\0")
+    _host.stop(b"S")
 
 
-def execute(source, name, mode, scope, raw):
-    """Run code; the exception that ended it, or None. SystemExit is a soft reset, as on a board."""
+def execute(source, name, mode, scope):
+    """Run code; the exception that ended it, or None. SystemExit too: it asks for a soft reset."""
+    error = None
     try:
-        exec(compile(source, name, mode), scope)
-    except SystemExit:
-        soft_reset(raw)
+        code = compile(source, name, mode)
+        _host.interruptible(True)
+        exec(code, scope)
+        _host.interruptible(False)
     except BaseException as e:  # KeyboardInterrupt too: the code that runs is what it is meant for
-        return e
-    return None
+        _host.interruptible(False)
+        error = e
+    return error
 
 
-def run(raw, scope):
-    """The prompt, for ever."""
+def show(error):
+    """Print an exception as a board does: without frames of these modules, which are C code there."""
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    for line in text.getvalue().split("\n")[:-1]:
+        if not line.startswith(_OUR_FRAMES):
+            _out.write(line + "\n")
+
+
+def run(raw, scope, interrupted):
+    """The prompt, for ever. `interrupted`: the last process has answered already, but for a prompt."""
+    _host.interruptible(False)
     while True:
+        _host.tell(b"M", b"\1" if raw else b"\0")
+        if not interrupted:
+            _out.write(_RAW_BANNER if raw else _BANNER)
         try:
             raw = _raw(scope) if raw else _friendly(scope)
-        except KeyboardInterrupt:  # between two reads
-            pass
+            interrupted = False
+        except KeyboardInterrupt:  # it was meant for code that has just ended
+            interrupted = True
 
 
 def _friendly(scope):
-    _out.write("\nMicroPython %s on virtual; Virtual ESP32 with ESP32\n" % sys.version.split("; ")[-1])
-    _out.write('Type "help()" for more information.\n')
     while True:
         _out.write(">>> ")
-        line = b""
-        while True:
-            byte = _read()
-            if byte == _CTRL_A and not line:
-                return True
-            if byte == _CTRL_B and not line:
-                _out.write("\n")
-                return False
-            if byte == _CTRL_C:
-                line = b""
-                _out.write("\n>>> ")
-            elif byte == _CTRL_D and not line:
-                _out.write("\n")
-                soft_reset(False)
-            elif byte == _CTRL_E and not line:
-                line = _paste()
-                _show(execute(line, "<stdin>", "exec", scope, False))
-                break
-            elif byte in b"\x7f\x08":
-                if line:
-                    line = line[:-1]
-                    _out.write("\x08 \x08")
-            elif byte in b"\r\n":
-                _out.write("\n")
-                if _complete(line):
-                    if line.strip():
-                        _show(execute(line + b"\n", "<stdin>", "single", scope, False))
-                    break
-                line += b"\n"
-                _out.write("... ")
-            elif byte >= b" ":
-                line += byte
-                _out.write(byte.decode())
+        text, end = _line()
+        while end is None and not _complete(text):
+            _out.write("... ")
+            more, end = _line()
+            text += b"\n" + more
+        if end == _CTRL_A:
+            _out.write("\n")
+            return True
+        if end == _CTRL_B:
+            _out.write("\n")
+            return False
+        if end == _CTRL_D and not text:
+            _out.write("\n")
+            soft_reset()
+        if end == _CTRL_C:
+            _out.write("\n")
+        elif end == _CTRL_E:
+            _run(_paste(), "exec", scope)
+        elif text.strip():
+            _run(text + b"\n", "single", scope)
 
 
-def _complete(line):
-    """Whether a line stands for itself; a block ends with an empty line."""
-    lines = line.split(b"\n")
-    if len(lines) > 1 and not lines[-1].strip():
-        return True
-    opened = sum(line.count(c) for c in (b"(", b"[", b"{")) - sum(line.count(c) for c in (b")", b"]", b"}"))
-    return len(lines) == 1 and opened <= 0 and not line.rstrip().endswith(b":")
+def _line():
+    """Read and echo a line. What ended it: None for Return, or a control character on an empty line."""
+    line = b""
+    while True:
+        byte = _read()
+        if byte in b"\r\n":
+            _out.write("\n")
+            return line, None
+        if byte == _CTRL_C or (byte in b"\x01\x02\x04\x05" and not line):
+            return line, byte
+        if byte == _ESCAPE:  # an arrow key: three bytes
+            _read()
+            _read()
+        elif byte in b"\x7f\x08":
+            if line:
+                line = line[:-1]
+                _out.write("\x08 \x08")
+        elif byte >= b" " or byte == b"\t":
+            byte = b"    " if byte == b"\t" else byte
+            line += byte
+            _out.buffer.write(byte)
+
+
+def _complete(text):
+    """Whether an input can run. A block goes on to an empty line, brackets and long strings to their end."""
+    lines = text.split(b"\n")
+    first = lines[0].split(b" ")[0].split(b":")[0].split(b"(")[0]
+    if (first in _BLOCKS or text.startswith(b"@")) and (len(lines) == 1 or lines[-1].strip()):
+        return False
+    if text.endswith(b"\\") or text.count(b'"""') % 2 or text.count(b"'''") % 2:
+        return False
+    return sum(text.count(c) for c in (b"(", b"[", b"{")) <= sum(text.count(c) for c in (b")", b"]", b"}"))
 
 
 def _paste():
@@ -106,46 +137,54 @@ def _paste():
     while True:
         byte = _read()
         if byte == _CTRL_C:
-            _out.write("\n")
-            return b""
-        if byte == _CTRL_D:
+            text = byte = b""
+        if byte in (b"", _CTRL_D):
             _out.write("\n")
             return text
         text += b"\n" if byte == b"\r" else byte
-        _out.write("\n=== " if byte == b"\r" else byte.decode())
+        if byte == b"\r":
+            _out.write("\n=== ")
+        else:
+            _out.buffer.write(byte)
 
 
-def _show(error):
+def _run(source, mode, scope):
+    error = execute(source, "<stdin>", mode, scope)
+    if isinstance(error, SystemExit):
+        soft_reset()
     if error is not None:
-        sys.print_exception(error, _out)
+        show(error)
 
 
 def _raw(scope):
     """The raw REPL (reference/repl.html, 'Raw mode' and 'Raw-paste mode')."""
-    _out.write("raw REPL; CTRL-B to exit\n>")
+    _out.write(">")
     source = bytearray()
     while True:
         byte = _read()
         if byte == _CTRL_A:
-            _out.write("\nraw REPL; CTRL-B to exit\n>")
+            if len(source) == 2 and source[0] == 5:  # Ctrl-E
+                if source[1] == ord("A"):
+                    _out.write("R\x01")
+                    _run_raw(_raw_paste(), scope)
+                else:
+                    _out.write("R\x00")
+                _out.write(">")
+            else:
+                _out.write(_RAW_BANNER + ">")
             source = bytearray()
         elif byte == _CTRL_B:
             _out.write("\n")
             return False
         elif byte == _CTRL_C:
             source = bytearray()
-        elif byte == _CTRL_E and not source:
-            if _read() == b"A" and _read() == _CTRL_A:
-                _out.write("R\x01")
-                _run_raw(_raw_paste(), scope)
-            else:
-                _out.write("R\x00")
         elif byte == _CTRL_D:
+            _out.write("OK")
             if not source:
                 _out.write("\n")
-                soft_reset(True)
-            _out.write("OK")
+                soft_reset()
             _run_raw(bytes(source), scope)
+            _out.write(">")
             source = bytearray()
         else:
             source += byte
@@ -153,23 +192,24 @@ def _raw(scope):
 
 def _raw_paste():
     """Take source text under flow control; None when the host gave up with Ctrl-C."""
-    _out.write(chr(_PASTE_WINDOW) + "\0")
+    _out.buffer.write(bytes((_PASTE_WINDOW & 0xFF, _PASTE_WINDOW >> 8, 1)))  # 1: a second window is free
     source = bytearray()
     while True:
         byte = _read()
-        if byte == _CTRL_D:
+        if byte in (_CTRL_C, _CTRL_D):
             _out.write("\x04")
-            return bytes(source)
-        if byte == _CTRL_C:
-            _out.write("\x04")
-            return None
+            return bytes(source) if byte == _CTRL_D else None
         source += byte
         if len(source) % _PASTE_WINDOW == 0:
             _out.write("\x01")
 
 
 def _run_raw(source, scope):
-    error = None if source is None else execute(source, "<stdin>", "exec", scope, True)
+    error = KeyboardInterrupt() if source is None else execute(source, "<stdin>", "exec", scope)
     _out.write("\x04")
-    _show(error)
-    _out.write("\x04>")
+    if isinstance(error, SystemExit):
+        _out.write("\x04")
+        soft_reset()
+    if error is not None:
+        show(error)
+    _out.write("\x04")

@@ -9,6 +9,9 @@ _TABLE = const(0x8000)
 _TABLE_SIZE = const(0xC00)
 _ENTRY = const(32)
 
+_INVALID_ARG = (-0x102, "ESP_ERR_INVALID_ARG")
+_INVALID_SIZE = (-0x104, "ESP_ERR_INVALID_SIZE")
+
 flash = None  # set by the boot code, before any firmware runs
 
 
@@ -22,6 +25,8 @@ class Partition:
 
     def __init__(self, label, block_size=SECTOR):
         if isinstance(label, int):
+            if label not in (self.BOOT, self.RUNNING):
+                raise ValueError
             found = self.find(self.TYPE_APP, block_size=block_size)  # one app partition: it boots and runs
         else:
             found = self.find(self.TYPE_APP, label=label) or self.find(self.TYPE_DATA, label=label)
@@ -55,7 +60,7 @@ class Partition:
     def writeblocks(self, block_num, buf, offset=None):
         at = self._at(block_num, offset or 0, len(buf))
         if offset is None:  # the simple interface erases for itself
-            flash.erase(at, len(buf))
+            self._erase(at, len(buf))
         flash.program(at, buf)
 
     def ioctl(self, op, arg):
@@ -66,14 +71,24 @@ class Partition:
         if op == 5:
             return self._block_size
         if op == 6:
-            flash.erase(self._at(arg, 0, self._block_size), self._block_size)
+            self._erase(self._at(arg, 0, self._block_size), self._block_size)
             return 0
         return None
 
+    def _erase(self, at, length):
+        if length % SECTOR:
+            raise OSError(*_INVALID_SIZE)
+        if at % SECTOR:
+            raise OSError(*_INVALID_ARG)
+        flash.erase(at, length)
+
     def _at(self, block_num, offset, length):
         start = block_num * self._block_size + offset
-        if start < 0 or start + length > self._info[3]:
-            raise OSError(22)  # outside of the partition: EINVAL
+        # What esp_partition_read() and its like say of a place outside of the partition.
+        if start < 0 or start > self._info[3]:
+            raise OSError(*_INVALID_ARG)
+        if start + length > self._info[3]:
+            raise OSError(*_INVALID_SIZE)
         return self._info[2] + start
 
     def __repr__(self):

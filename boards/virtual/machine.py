@@ -16,7 +16,7 @@ WDT_RESET = const(3)
 DEEPSLEEP_RESET = const(4)
 SOFT_RESET = const(5)
 
-_EINVAL = const(22)
+_MOST_I2C = const(32768)
 
 _boot = {}  # what the supervisor said of this boot; set by the boot code
 
@@ -26,7 +26,7 @@ def reset():
 
 
 def soft_reset():
-    _host.stop(b"S", b"\0")
+    raise SystemExit  # as on the ESP32; the REPL does the rest
 
 
 def reset_cause():
@@ -58,8 +58,8 @@ def lightsleep(time_ms=0):
     _time.sleep_ms(time_ms)
 
 
-def deepsleep(time_ms=None):
-    _host.stop(b"D", struct.pack("<q", -1 if time_ms is None else time_ms))
+def deepsleep(time_ms=0):
+    _host.stop(b"D", struct.pack("<q", time_ms or -1))  # 0: no timer, only a reset wakes the chip
 
 
 class RTC:
@@ -114,21 +114,26 @@ class Pin:
     DRIVE_2 = const(2)
     DRIVE_3 = const(3)
 
-    def __new__(cls, id, *args, **kwargs):
-        return id if isinstance(id, Pin) else object.__new__(cls)
+    _made = {}  # one object a pin
 
-    def __init__(self, id, mode=-1, pull=-1, value=None, drive=None, hold=None):
+    def __new__(cls, id, *args, **kwargs):
         if isinstance(id, Pin):
-            id = id.gpio
+            return id
         if id not in _boot["pins"]:
             raise ValueError("invalid pin")
-        self.gpio = id
-        self.init(mode, pull, value)
+        if id not in cls._made:
+            cls._made[id] = object.__new__(cls)
+            cls._made[id].gpio = id
+        return cls._made[id]
 
-    def init(self, mode=-1, pull=-1, value=None, drive=None, hold=None):
+    def __init__(self, id, mode=None, pull=-1, *, value=None, drive=None, hold=None):
+        self.init(mode, pull, value=value)
+
+    def init(self, mode=None, pull=-1, *, value=None, drive=None, hold=None):
+        mode = -1 if mode is None else mode
         if mode in (self.OUT, self.OPEN_DRAIN) and self.gpio >= 34:
             raise ValueError("pin can only be input")
-        pull = -1 if pull is None else pull
+        pull = 0 if pull is None else pull
         if mode != -1 or pull != -1 or value is not None:
             level = -1 if value is None else int(bool(value))
             _host.call(b"p", struct.pack("<Bbbb", self.gpio, mode, pull, level))
@@ -211,19 +216,20 @@ class I2C:
         self._sda = Pin(sda, Pin.OPEN_DRAIN).gpio
 
     def _transfer(self, address, data, count, stop=True):
+        if max(len(data), count) > _MOST_I2C:
+            raise MemoryError("virtual board: an I2C transfer of more than 32 kB")
         head = struct.pack("<BBBBH", self._scl, self._sda, address, stop, count)
         return _host.call(b"i", head + data)
 
     def scan(self):
+        # With a stuck bus nobody answers either: the ESP32 port does not tell that here.
         found = []
         for address in range(0x08, 0x78):
             try:
                 self._transfer(address, b"", 0)
-            except OSError as e:
-                if e.errno != 19:
-                    raise
-            else:
                 found.append(address)
+            except OSError:
+                pass
         return found
 
     def writeto(self, address, buf, stop=True):

@@ -39,25 +39,42 @@ class WLAN:
 
     IF_STA = STA_IF
     IF_AP = AP_IF
+    SEC_OPEN = AUTH_OPEN
+    SEC_WEP = AUTH_WEP
+    SEC_WPA = AUTH_WPA_PSK
+    SEC_WPA2 = AUTH_WPA2_PSK
+    SEC_WPA_WPA2 = AUTH_WPA_WPA2_PSK
     PM_NONE = const(0)
     PM_PERFORMANCE = const(1)
     PM_POWERSAVE = const(2)
 
-    def __init__(self, interface=STA_IF):
-        if interface != STA_IF:
+    _station = None
+
+    def __new__(cls, interface=STA_IF):
+        if interface == AP_IF:
             raise ValueError("virtual board: only the station interface is modelled")
+        if interface != STA_IF:
+            raise ValueError("invalid WLAN interface identifier")
+        if cls._station is None:
+            cls._station = object.__new__(cls)
+            cls._station._set = {"pm": cls.PM_PERFORMANCE, "txpower": 20.0}
+        return cls._station
+
+    def __init__(self, interface=STA_IF):
+        pass
 
     def _ask(self, what, **words):
         words["do"] = what
-        return _host.call_json(b"w", words)
+        answer = _host.call_json(b"w", words)
+        if answer.get("error"):
+            raise OSError(answer["error"])
+        return answer
 
     def active(self, on=None):
         return self._ask("active", on=on)["active"]
 
     def connect(self, ssid=None, key=None, *, bssid=None):
-        # The stock port raises the same for an inactive interface.
-        if not self._ask("connect", ssid=_text(ssid), key=_text(key))["ok"]:
-            raise OSError("Wifi Internal Error")
+        self._ask("connect", ssid=_text(ssid), key=_text(key))
 
     def disconnect(self):
         self._ask("disconnect")
@@ -71,7 +88,7 @@ class WLAN:
             return state["status"]
         if what == "rssi":
             if state["status"] != STAT_GOT_IP:
-                raise OSError("Wifi Not Connected")
+                raise OSError("Wifi Unknown Error 0x300f")  # ESP_ERR_WIFI_NOT_CONNECT
             return state["rssi"]
         raise ValueError("unknown status param")
 
@@ -91,16 +108,33 @@ class WLAN:
         raise ValueError("unknown config param")
 
     def config(self, *names, **values):
+        if names and values:
+            raise TypeError("either pos or kw args are allowed")
+        for name, value in values.items():
+            self._configure(name, value)
         if values:
-            for name in values:
-                if name not in ("pm", "reconnects", "txpower", "channel", "hostname", "dhcp_hostname"):
-                    raise ValueError("unknown config param")
             return None
-        state = self._ask("status")
-        name = names[0]
-        if name not in ("mac", "ssid", "channel", "hostname", "txpower", "pm", "reconnects"):
+        if len(names) != 1:
+            raise TypeError("can query only one param")
+        name = "ssid" if names[0] == "essid" else names[0]
+        if name in ("hostname", "dhcp_hostname"):
+            return hostname()
+        if name in self._set:
+            return self._set[name]
+        if name not in ("mac", "ssid", "channel", "reconnects"):
             raise ValueError("unknown config param")
-        return bytes(state["mac"]) if name == "mac" else state.get(name)
+        value = self._ask("status")[name]
+        return bytes(value) if name == "mac" else value
+
+    def _configure(self, name, value):
+        if name in ("hostname", "dhcp_hostname"):
+            hostname(value)
+        elif name in self._set:
+            self._set[name] = type(self._set[name])(value)
+        elif name == "reconnects":
+            self._ask("reconnects", times=value)
+        elif name != "channel":  # the channel is the access point's as soon as it joins one
+            raise ValueError("unknown config param")
 
 
 def _text(value):

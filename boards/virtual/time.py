@@ -21,7 +21,8 @@ def time_ns():
 
 
 def gmtime(seconds=None):
-    return _utime.gmtime((time() if seconds is None else seconds) + _EPOCH_2000)
+    # Eight fields: the unix port has a ninth, for summer time.
+    return _utime.gmtime((time() if seconds is None else seconds) + _EPOCH_2000)[:8]
 
 
 localtime = gmtime  # the ESP32 port knows no time zones
@@ -30,6 +31,7 @@ localtime = gmtime  # the ESP32 port knows no time zones
 def mktime(fields):
     # The host's mktime would apply the host's time zone: count the days ourselves (proleptic Gregorian).
     year, month, day, hour, minute, second = fields[:6]
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1  # fields may be out of their range
     if month < 3:
         year, month = year - 1, month + 12
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day - 306

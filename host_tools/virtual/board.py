@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import struct
+import termios
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ _ROM_REASON = {
 class Pin:
     """The latest that the firmware did to a pin."""
 
-    mode: int = 1
+    mode: int = 1  # Pin.IN
     pull: int = 0
     level: int = 0
 
@@ -95,14 +96,15 @@ class VirtualBoard:
         self._process: Process | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_time = 0.0
+        self._answering: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._rtc_memory = b""
         self._clock_offset = 0
         self._raw = False
         self._cause = ResetCause.POWER_ON
         self._loop = asyncio.get_running_loop()
-        self._console = Console(self._printed)
-        self.port = PtyPort(self._console.type)
+        self._console = Console(self._printed, self._stop_code)
+        self.port = PtyPort(self._console.type, self._console.hear)
 
     async def power_on(self) -> None:
         self._rtc_memory = b""
@@ -130,12 +132,13 @@ class VirtualBoard:
         """The process that plays the chip; None while off or in deep sleep."""
         return self._process.pid if self._process else None
 
-    def _start(self, cause: ResetCause) -> None:
+    def _start(self, cause: ResetCause, interrupted: bool = False) -> None:
         self._cause = cause
+        self._interrupted = interrupted
         self.boots += 1
-        if cause is ResetCause.SOFT:
+        if cause is ResetCause.SOFT and not interrupted:
             self._printed(b"MPY: soft reboot\r\n")
-        else:
+        elif not interrupted:
             self._raw = False
             self.pins.clear()
             self.station.reset()
@@ -157,18 +160,35 @@ class VirtualBoard:
             if timer:
                 timer.cancel()
         self._watchdog = self._alarm = None
+        self._end_process()
+        self._console.discard()
+
+    def _end_process(self) -> None:
+        if self._answering:
+            self._answering.cancel()
         if self._process:
             self._process.kill()
             self._process = None
             self._console.drain()
-        self._console.discard()
+        self._console.deafen()
         self.gateway.drop()
 
     def _restart(self, cause: ResetCause) -> None:
         self._stop()
         self._start(cause)
 
+    def _stop_code(self) -> None:
+        # A Ctrl-C that the unix port could not survive. It was meant to stop the code and get a prompt.
+        self._console.drain()
+        what = b"KeyboardInterrupt: \r\n(virtual board: the code never paused, so RAM is lost)\r\n"
+        self._printed(b"\x04%s\x04" % what if self._raw else b"\r\n" + what)
+        self._end_process()
+        self._start(self._cause, interrupted=True)
+
     def _crashed(self) -> None:
+        if self._console.just_interrupted():
+            self._stop_code()
+            return
         # The unix port died: as near as it comes to the ESP32's panic handler, which resets the chip.
         self._console.drain()
         self._printed(b"\r\nvirtual board: MicroPython ended by itself; rebooting\r\n")
@@ -185,14 +205,15 @@ class VirtualBoard:
     def _serve(self, process: Process, operation: str, payload: bytes) -> None:
         slow = self._slow.get(operation)
         if slow:
-            task = asyncio.ensure_future(self._answer_later(process, slow(self, payload)))
-            task.add_done_callback(lambda done: done.cancelled() or done.result())
+            self._answering = asyncio.create_task(self._answer_later(process, slow, payload))
             return
         silent = self._silent.get(operation)
         if silent:
             silent(self, payload)
             return
         if operation == "=":  # a Ctrl-C came in the middle of an answer: get back in step
+            if self._answering:
+                self._answering.cancel()
             process.send(payload)
             return
         try:
@@ -203,9 +224,9 @@ class VirtualBoard:
             process.send(reply(status=errno.EIO))
             raise
 
-    async def _answer_later(self, process: Process, answer: Awaitable[bytes]) -> None:
+    async def _answer_later(self, process: Process, ask: "_Slow", payload: bytes) -> None:
         try:
-            frame = reply(await answer)
+            frame = reply(await ask(self, payload))
         except OSError as e:
             frame = reply(status=e.errno if e.errno and 0 < e.errno < 256 else errno.EIO)
         if self._process is process:
@@ -220,6 +241,8 @@ class VirtualBoard:
                 "mac": list(self.mac),
                 "reset_cause": int(self._cause),
                 "raw": self._raw,
+                "interrupted": self._interrupted,
+                "isig": termios.ISIG,
                 "clock_offset": self._clock_offset,
                 "rtc_memory": list(self._rtc_memory),
                 "freq": 160000000,
@@ -265,9 +288,10 @@ class VirtualBoard:
         pin.pull = pull if pull != -1 else pin.pull
         pin.level = level if level != -1 else pin.level
         outside = self.world.inputs.get(gpio)
-        if pin.mode == 1:  # Pin.IN
-            return bytes((outside() if outside else int(pin.pull == 2),))
-        return bytes((pin.level,))
+        if pin.mode == 3 or (pin.mode == 7 and not pin.level):  # Pin.OUT, or a 0 on Pin.OPEN_DRAIN
+            return bytes((pin.level,))
+        pulled_up = pin.pull & 2 and gpio not in self.board.features.input_only
+        return bytes((outside() if outside else int(bool(pulled_up)),))
 
     def _wlan(self, payload: bytes) -> bytes:
         words = json.loads(payload)
@@ -276,9 +300,11 @@ class VirtualBoard:
         if words["do"] == "active":
             answer["active"] = station.activate(words["on"])
         elif words["do"] == "connect":
-            answer["ok"] = station.connect(words["ssid"], words["key"])
+            answer["error"] = station.connect(words["ssid"], words["key"])
         elif words["do"] == "disconnect":
-            station.disconnect()
+            answer["error"] = station.disconnect()
+        elif words["do"] == "reconnects":
+            station.reconnects = words["times"]
         elif words["do"] == "status":
             answer = station.describe()
         elif words["do"] == "scan":
@@ -320,10 +346,16 @@ class VirtualBoard:
     def _hard_reset(self, _: bytes) -> None:
         self._restart(ResetCause.HARD)
 
-    def _soft_reset(self, payload: bytes) -> None:
-        self._console.drain()
+    def _soft_reset(self, _: bytes) -> None:
+        self._end_process()  # the watchdog goes on, and what was typed is read by the next REPL
+        self._start(ResetCause.SOFT)
+
+    def _in_mode(self, payload: bytes) -> None:
         self._raw = payload == b"\x01"
-        self._restart(ResetCause.SOFT)
+
+    def _listens(self, _: bytes) -> None:
+        if self._process:
+            self._console.listen(self._process.pid)
 
     def _sleep(self, payload: bytes) -> None:
         (milliseconds,) = struct.unpack("<q", payload)
@@ -343,10 +375,15 @@ class VirtualBoard:
         "m": _set_rtc_memory,
         "W": _start_watchdog,
     }
-    _slow: ClassVar[dict[str, Callable[["VirtualBoard", bytes], Awaitable[bytes]]]] = {"n": _resolve}
+    _slow: ClassVar[dict[str, "_Slow"]] = {"n": _resolve}
     _silent: ClassVar[dict[str, Callable[["VirtualBoard", bytes], None]]] = {
+        "l": _listens,
+        "M": _in_mode,
         "f": _feed,
         "R": _hard_reset,
         "S": _soft_reset,
         "D": _sleep,
     }
+
+
+_Slow = Callable[[VirtualBoard, bytes], Awaitable[bytes]]

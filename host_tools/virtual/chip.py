@@ -1,7 +1,10 @@
 """The process that is the chip: MicroPython on a terminal of its own, killed and started as resets demand."""
 
+import array
 import asyncio
 import contextlib
+import fcntl
+import math
 import os
 import pty
 import signal
@@ -17,38 +20,83 @@ from host_tools import micropython, paths
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
+_CTRL_C = b"\x03"
+_CHUNK = 1024
+"""Bytes that are written at once, and that may lie unread while code runs; a terminal holds 4096."""
+_MOST_TYPED = 65536
+_LOOK_AGAIN = 0.001
+"""Seconds between two looks whether a process waits."""
+_BUSY = 0.3
+"""Seconds of computing without a pause after which code counts as busy for ever."""
+_AFTER = 0.02
+"""Seconds from a Ctrl-C to whatever was typed after it: two at once would be one to the process."""
+
 
 class Console:
-    """The terminal between the supervisor and MicroPython; it outlives the process."""
+    """The terminal between the supervisor and MicroPython; it outlives the process.
 
-    def __init__(self, on_output: Callable[[bytes], None]) -> None:
+    A Ctrl-C for running code becomes a SIGINT, any other one a byte. Which it is says a flag of the terminal
+    that MicroPython sets while it runs code (`interruptible` in boards/virtual/_host.py). The unix port
+    raises KeyboardInterrupt inside the signal handler, which ruins the heap if it hits an allocation:
+    therefore the signal is sent when the process waits for something. `on_busy` is called when it never does.
+    """
+
+    def __init__(self, on_output: Callable[[bytes], None], on_busy: Callable[[], None]) -> None:
         self._on_output = on_output
+        self._on_busy = on_busy
         self._loop = asyncio.get_running_loop()
         self._master, self.slave = pty.openpty()
         tty.setraw(self.slave)
-        # Ctrl-C becomes a signal and takes nothing with it that was typed before; \n is sent as \r\n.
         mode = termios.tcgetattr(self.slave)
-        mode[1] |= termios.OPOST | termios.ONLCR
-        mode[3] |= termios.ISIG | termios.NOFLSH
+        mode[1] |= termios.OPOST | termios.ONLCR  # \n is sent as \r\n
         nothing = os.fpathconf(self.slave, "PC_VDISABLE").to_bytes(1, "little")
-        for character in (termios.VQUIT, termios.VSUSP):
+        for character in (termios.VINTR, termios.VQUIT, termios.VSUSP):
             mode[6][character] = nothing
-        mode[6][termios.VINTR] = b"\x03"
-        termios.tcsetattr(self.slave, termios.TCSANOW, mode)
+        self._mode = mode
         os.set_blocking(self._master, False)
         self._typed = bytearray()
-        self._loop.add_reader(self._master, self._read)
+        self._process: int | None = None  # that listens
+        self._interrupt: asyncio.TimerHandle | None = None
+        self._interrupted = -math.inf
+        self.deafen()
+        self.hear(True)
+
+    def hear(self, on: bool) -> None:
+        """Whether to take what MicroPython prints; it waits when nobody does."""
+        if on:
+            self._loop.add_reader(self._master, self._read)
+        else:
+            self._loop.remove_reader(self._master)
 
     def type(self, data: bytes) -> None:
         """Bytes from the serial port, on their way to MicroPython."""
         self._typed += data
+        del self._typed[_MOST_TYPED:]
         self._flush()
+
+    def listen(self, process: int) -> None:
+        """MicroPython has started as this process: what was typed until now is for it."""
+        self._process = process
+        self._flush()
+
+    def just_interrupted(self) -> bool:
+        """Whether MicroPython may have died of a Ctrl-C."""
+        return self._loop.time() - self._interrupted < _BUSY
 
     def discard(self) -> None:
         """Forget what was not read, as a reset of the chip does."""
+        self.deafen()
         self._typed.clear()
         self._loop.remove_writer(self._master)
         termios.tcflush(self.slave, termios.TCIFLUSH)
+
+    def deafen(self) -> None:
+        """There is no process; what is typed from now on is for the next one."""
+        self._process = None
+        if self._interrupt:
+            self._interrupt.cancel()
+            self._interrupt = None
+        termios.tcsetattr(self.slave, termios.TCSANOW, self._mode)
 
     def drain(self) -> None:
         """Pass on everything that MicroPython has printed so far."""
@@ -56,8 +104,8 @@ class Console:
             pass
 
     def close(self) -> None:
+        self.discard()
         self._loop.remove_reader(self._master)
-        self._loop.remove_writer(self._master)
         os.close(self._master)
         os.close(self.slave)
 
@@ -71,12 +119,53 @@ class Console:
         return bool(data)
 
     def _flush(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            del self._typed[: os.write(self._master, self._typed)]
-        if self._typed:
-            self._loop.add_writer(self._master, self._flush)
+        self._loop.remove_writer(self._master)
+        while self._typed and self._process and not self._interrupt:
+            code_runs = self._code_runs()
+            end = self._typed.find(_CTRL_C) if code_runs else -1
+            if end == 0:
+                self._try_to_interrupt(self._process, self._loop.time() + _BUSY)
+                return
+            part = self._typed[: end if end > 0 else _CHUNK]
+            if code_runs and self._unread() > _CHUNK:
+                taken = len(part)  # nobody reads: it is lost, as in the UART's buffer
+            else:
+                try:
+                    taken = os.write(self._master, part)
+                except BlockingIOError:
+                    self._loop.add_writer(self._master, self._flush)
+                    return
+            del self._typed[:taken]
+
+    def _try_to_interrupt(self, process: int, deadline: float) -> None:
+        self._interrupt = None
+        if not self._code_runs():  # it has just ended
+            self._flush()
+        elif _waits(process):
+            del self._typed[:1]
+            self._interrupted = self._loop.time()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGINT)
+            self._interrupt = self._loop.call_later(_AFTER, self._go_on)
+        elif self._loop.time() >= deadline:
+            del self._typed[:1]
+            self._on_busy()
         else:
-            self._loop.remove_writer(self._master)
+            self._interrupt = self._loop.call_later(
+                _LOOK_AGAIN, lambda: self._try_to_interrupt(process, deadline)
+            )
+
+    def _go_on(self) -> None:
+        self._interrupt = None
+        self._flush()
+
+    def _code_runs(self) -> bool:
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ISIG)
+
+    def _unread(self) -> int:
+        count = array.array("i", [0])
+        fcntl.ioctl(self.slave, termios.FIONREAD, count)
+        return count[0]
 
 
 class Process:
@@ -119,6 +208,16 @@ class Process:
         except OSError:
             data = b""
         self._on_data(data)
+
+
+def _waits(process: int) -> bool:
+    """Whether a process waits for time, input or a reader (its state is an interruptible sleep)."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2]
+    except OSError:  # a system without /proc
+        words = ["ps", "-o", "state=", "-p", str(process)]
+        state = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return state[:1] in ("S", "I")
 
 
 def _words(heap: int, fd: int) -> Sequence[str]:

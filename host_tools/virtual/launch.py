@@ -1,6 +1,6 @@
 """Makes standard input the controlling terminal, then becomes the given program (run as a script).
 
-A Ctrl-C on the board's serial port so reaches the running firmware as a signal. It is a program of its
+So the program ends with its supervisor, however that ends: the terminal hangs up. It is a program of its
 own because doing this between fork and exec is not safe in a supervisor that has threads.
 """
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from host_tools.virtual.parts.bme280 import BME280
+from host_tools.virtual.parts.current_loop import CurrentLoop
+from host_tools.virtual.parts.ds18b20 import DS18B20
 from tests.host.stand import Node, Stand, wait_until
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
@@ -25,10 +28,8 @@ def _trouble(stand: Stand, node: Node, dice: random.Random) -> str:
         stand.stop_broker()
         stand.restart_broker(node, pause=dice.uniform(0, 3))
     elif kind == "sensor":
-        part, fault = dice.choice(
-            [(node.bme280, "no-ack"), (node.bme280, "stuck"), (node.probe, "crc"), (node.loop, "wire-break")]
-        )
-        part.fault = fault
+        part: BME280 | DS18B20 | CurrentLoop = dice.choice([node.bme280, node.probe, node.loop])
+        part.fault = {BME280: "no-ack", DS18B20: "crc", CurrentLoop: "wire-break"}[type(part)]
         time.sleep(dice.uniform(0.1, 3))
         part.fault = None
     else:
