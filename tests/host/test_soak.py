@@ -28,7 +28,8 @@ def _trouble(stand: Stand, node: Node, dice: random.Random) -> str:
         stand.stop_broker()
         stand.restart_broker(node, pause=dice.uniform(0, 3))
     elif kind == "sensor":
-        part: BME280 | DS18B20 | CurrentLoop = dice.choice([node.bme280, node.probe, node.loop])
+        parts: list[BME280 | DS18B20 | CurrentLoop] = [node.bme280, node.probe, node.loop]
+        part = dice.choice(parts)
         part.fault = {BME280: "no-ack", DS18B20: "crc", CurrentLoop: "wire-break"}[type(part)]
         time.sleep(dice.uniform(0.1, 3))
         part.fault = None
