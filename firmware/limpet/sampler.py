@@ -19,7 +19,7 @@ class Sensor:
         self.name = spec["name"]
         self.first_channel = first_channel
         self.reason = 0  # of the last failure; 0 when it works
-        self.channels = ()
+        self.channels = ()  # type: tuple[tuple[str, str, int, int, int], ...]
         try:
             self.driver = sensors.make(spec)
             self.channels = self.driver.channels
