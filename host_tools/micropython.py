@@ -59,7 +59,14 @@ def _choose() -> tuple[str, ...]:
 
 def _check(words: tuple[str, ...]) -> None:
     try:
-        done = subprocess.run([*words, "-c", _PROBE], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [*words, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as e:
         why = e.strerror if isinstance(e, OSError) else "no answer in time"
         raise NoMicroPython(f"{words[0]} does not run as MicroPython ({why}): check {VARIABLE}.") from None

@@ -13,9 +13,13 @@ def make_private_folder(folder: Path) -> None:
     Raises LimpetError if that cannot be done.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not any(folder.iterdir()):
-            folder.chmod(0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+            folder.chmod(0o700)  # mkdir's own mode is subject to the umask, which may even shut us out
+        except FileExistsError:
+            if not any(folder.iterdir()):
+                folder.chmod(folder.stat().st_mode & 0o700)
     except OSError as error:
         raise LimpetError(f"The folder {folder} cannot be made or read: {error.strerror}.") from error
 
