@@ -15,7 +15,7 @@ from tests.host.stand import Node, Stand, wait_until
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 SEED = int(os.environ.get("SOAK_SEED", str(int(time.time()))))
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 
 def _trouble(stand: Stand, node: Node, dice: random.Random) -> str:
