@@ -66,7 +66,8 @@ def _umqtt() -> Finding:
         where = parts.umqtt_simple()
     except LimpetError as e:
         return Finding("umqtt.simple", "not there", str(e))
-    return Finding("umqtt.simple", f"{where.name}, checked")
+    named = parts.UMQTT_VARIABLE in os.environ
+    return Finding("umqtt.simple", f"{where}, unchecked" if named else f"{where.name}, checked")
 
 
 def _mosquitto() -> Finding:

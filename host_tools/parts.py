@@ -69,6 +69,8 @@ WEATHER = Part(
     member_sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
 )
 
+UMQTT_VARIABLE = "LIMPET_UMQTT"
+
 Say = Callable[[str], None]
 """Told a sentence before a download begins."""
 
@@ -78,11 +80,12 @@ def _silent(_: str) -> None:
 
 
 def umqtt_simple(say: Say = _silent) -> Path:
-    """The folder to put on MicroPython's `sys.path` so that `umqtt.simple` (1.3.4) can be imported.
+    """The folder to put on MicroPython's `sys.path` so that `umqtt.simple` can be imported.
 
-    Raises PartError.
+    It is PyPI's 1.3.4, unless LIMPET_UMQTT names the folder of another version to try. Raises PartError.
     """
-    return fetch(UMQTT_SIMPLE, say).parent.parent
+    named = os.environ.get(UMQTT_VARIABLE)
+    return Path(named) if named else fetch(UMQTT_SIMPLE, say).parent.parent
 
 
 def weather_csv(say: Say = _silent) -> Path:

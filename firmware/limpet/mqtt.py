@@ -45,7 +45,6 @@ class Session(MQTTClient):
         self._rx_view = memoryview(self._rx)
         self._rx_len = 0
         self._out = None  # what of a packet the socket has not taken yet
-        self._payload_at = 0
         self._pinged = False
         self.sock = None  # not every version of the base class says so
         self.state = _CLOSED

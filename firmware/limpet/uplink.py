@@ -154,11 +154,12 @@ class Uplink:
         buf, at = begun
         queue = self._queue
         start = seq
-        base_ms = self._taken_at(seq)
+        base_ms = self._taken_at(queue.get(seq))
         pack = Pack(buf, at, self._node_id, queue.epoch, seq, base_ms)
         while seq < queue.next:
-            _, _, channel, reason, value = queue.get(seq)
-            unix_ms = self._taken_at(seq)
+            reading = queue.get(seq)
+            _, _, channel, reason, value = reading
+            unix_ms = self._taken_at(reading)
             name, unit, decimals, _, _, _ = self._sampler.channels[channel]
             if not pack.add(unix_ms, name, unit, decimals, reason, value):
                 break
@@ -166,9 +167,8 @@ class Uplink:
         self._flight.append([session.commit(pack.close()), start, seq])
         return seq
 
-    def _taken_at(self, seq):
-        """When a reading was taken, in unix ms."""
-        reading = self._queue.get(seq)
+    def _taken_at(self, reading):
+        """When a reading of the queue was taken, in unix ms."""
         return self._clock.unix_ms(reading[0] * 1000 + reading[1])
 
     def _acknowledged(self, pid):

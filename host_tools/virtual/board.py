@@ -8,7 +8,6 @@ thread that runs in; `bench.py` is the way in for code without a loop.
 import asyncio
 import errno
 import json
-import os
 import struct
 import termios
 import time
@@ -33,8 +32,6 @@ HEAP = 256 * 1024
 because objects of the 64-bit port take about twice the bytes, and rounded up."""
 
 _EPOCH_2000 = 946684800
-_ADC2_PINS = {0, 2, 4, 12, 13, 14, 15, 25, 26, 27}
-_ADC1_PINS = {32, 33, 34, 35, 36, 37, 38, 39}
 
 
 class ResetCause(IntEnum):
@@ -233,11 +230,11 @@ class VirtualBoard:
             process.send(frame)
 
     def _hello(self, _: bytes) -> bytes:
-        pins = self.board.gpios()
+        pins, chip = self.board.gpios(), self.board.features
         return json.dumps(
             {
                 "flash": str(self.flash.resolve()),
-                "umqtt": os.environ.get("LIMPET_UMQTT") or str(pypi_parts.umqtt_simple()),
+                "umqtt": str(pypi_parts.umqtt_simple()),
                 "mac": list(self.mac),
                 "reset_cause": int(self._cause),
                 "raw": self._raw,
@@ -247,7 +244,7 @@ class VirtualBoard:
                 "rtc_memory": list(self._rtc_memory),
                 "freq": 160000000,
                 "pins": sorted(pins),
-                "adc_pins": sorted(pins & (_ADC1_PINS | _ADC2_PINS)),
+                "adc_pins": sorted(pins & (chip.adc | chip.adc_without_wifi)),
             }
         ).encode()
 
@@ -276,7 +273,7 @@ class VirtualBoard:
 
     def _adc(self, payload: bytes) -> bytes:
         pin, attenuation = payload
-        if pin in _ADC2_PINS and self.station.active:
+        if pin in self.board.features.adc_without_wifi and self.station.active:
             raise BusError(errno.ETIMEDOUT)
         source = self.world.analog.get(pin)
         return struct.pack("<HI", *adc.convert(source.microvolts() if source else 0, attenuation))

@@ -267,7 +267,7 @@ class Plant:
         """MicroPython with `script` behind the prelude, in a process that ends with the `with` block."""
         path = self.folder / "script.py"
         path.write_text(PRELUDE.format(folder=str(self.folder), port=port, name=BROKER_NAME) + script)
-        umqtt = os.environ.get("LIMPET_UMQTT") or parts.umqtt_simple()
+        umqtt = parts.umqtt_simple()
         process = subprocess.Popen(
             [*micropython.command(), "-X", f"heapsize={heap}", str(path)],
             env=os.environ | {"MICROPYPATH": f".frozen:{paths.FIRMWARE}:{umqtt}"},
