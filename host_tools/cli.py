@@ -67,6 +67,7 @@ def demo(
     """Show a virtual node that publishes recorded weather over mutual TLS."""
     from host_tools.demo.run import run
 
+    _clean_up_when_ended()
     summary = run(readings, broker.value if broker else None, _say)
     if summary.lost or summary.duplicates:
         raise typer.Exit(1)
@@ -90,6 +91,7 @@ def virtual(
         raise UsageError("--new makes the file of --flash: name it, as in --flash board.bin --new.")
     from host_tools.virtual.run import run
 
+    _clean_up_when_ended()
     run(flash, board, new=new, log=sys.stdout.buffer if log else None, say=typer.echo, remark=_say)
 
 
@@ -115,6 +117,7 @@ def deploy(
     """Put the firmware and a node's settings on a board: only what changed, nothing stale left behind."""
     from host_tools.deploy import deploy as put
 
+    _clean_up_when_ended()
     put(port, node, typer.echo)
 
 
@@ -129,9 +132,9 @@ def doctor() -> None:
 
 def main() -> NoReturn:
     """Run the command; an error of the user's is one sentence on standard error and the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a script's background
-            signal.signal(number, _end)
+    # An exception that a signal raises can be lost while modules load. Nothing needs an end yet: die at once.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ° must not end the show
@@ -146,6 +149,13 @@ def main() -> NoReturn:
         _say(f"limpet: {e.filename or 'input or output'}: {e.strerror}; mend that and try again.")
         sys.exit(1)
     sys.exit(0)
+
+
+def _clean_up_when_ended() -> None:
+    """From now on a signal ends the command by an exception. Call it when all modules are loaded."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a script's background
+            signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
