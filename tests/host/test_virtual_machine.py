@@ -158,6 +158,7 @@ def test_a_sleeping_board_is_silent_and_the_reset_button_wakes_it(other: Rig) ->
     while other.board.pid is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    other.says("\x04", since)  # its last byte: that the code arrived
     asleep = len(other.log)
     with other.terminal() as terminal:
         terminal.send(b"\x03\r\n1+1\r\n")
