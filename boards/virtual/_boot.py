@@ -11,6 +11,7 @@ import sys
 def _load_modules(boot):
     import time
 
+    import _host
     import machine
 
     machine._boot = boot
@@ -19,6 +20,8 @@ def _load_modules(boot):
     from _flash import Flash
 
     esp32.flash = Flash(boot["flash"])
+    if boot["cut"]:
+        esp32.flash.cut_power(die=lambda: _host.stop(b"P"), **boot["cut"])
     import socket
 
     # The old names of the unix port must not lead around the simulated clock and radio.

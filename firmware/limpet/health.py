@@ -37,23 +37,30 @@ def about(node_id, board, channels):
     yield "]}"
 
 
-def health(clock, queue, wifi, sampler, uplink):
+def health(clock, spool, wifi, sampler, uplink):
     """The text of `health`; docs/wire.md has the keys."""
     gc.collect()
     free = gc.mem_free()
     sensors = ",".join(['"%s":"%s"' % (s.name, text(s.reason)) for s in sampler.sensors])
     return (
-        '{"uptime":%d,"clock":"%s","reset":"%s","heap_free":%d,"queue":%d,"queue_size":%d,"lost":%d,'
-        '"connects":%d,"joins":%d,"rssi":%s,"error":%s,"sensors":{%s}}'
+        '{"uptime":%d,"clock":"%s","drift":%s,"reset":"%s","boot":%d,"heap_free":%d,"spool":%d,"spool_size":%d,'
+        '"lost":%d,"damaged":%d,"late_ms":%d,"missed":%d,"connects":%d,"malformed":%d,"joins":%d,"rssi":%s,'
+        '"error":%s,"sensors":{%s}}'
         % (
             clock.uptime_ms() // 1000,
-            clock.trust,
+            clock.trust_text(),
+            fixed(clock.drift, 1),
             _RESET_CAUSES.split(",")[machine.reset_cause()],
+            spool.boot,
             free,
-            len(queue),
-            queue.capacity,
-            queue.lost,
+            len(spool),
+            spool.capacity,
+            spool.lost,
+            spool.damaged,
+            sampler.lateness(),
+            sampler.missed,
             uplink.connects,
+            uplink.session.malformed,
             wifi.joins,
             json.dumps(wifi.rssi()),
             json.dumps(uplink.error),

@@ -1,10 +1,10 @@
 """One MQTT 3.1.1 session over TLS that never waits: `step` does what can be done now and returns.
 
-Built on umqtt.simple's client (its state, last will and disconnect), in the version of PyPI and in today's.
-Their methods that wait for the network are replaced: one write per packet, so Nagle's algorithm and the
-peer's delayed ACK (40 ms) never meet; many QoS 1 packets in flight; incoming packets parsed as they
-come, within a fixed buffer. Whatever ends the session raises OSError, or ValueError when TLS refuses
-the peer. Then `close`, and make a new one.
+Built on umqtt.simple's client (its state, last will), in the version of PyPI and in today's. Its methods
+that wait for the network are replaced: one write per packet, so Nagle's algorithm and the peer's delayed
+ACK (40 ms) never meet; many QoS 1 packets in flight; incoming packets parsed as they come, within a fixed
+buffer. Nothing that the network does raises out of here: it ends the connection, `state` is then CLOSED,
+and `error` says why. Then the same object connects again.
 """
 
 import errno
@@ -14,108 +14,152 @@ import struct
 import time
 
 from micropython import const
-from umqtt.simple import MQTTClient, MQTTException
+from umqtt import simple
 
-_CLOSED = const(0)
+CLOSED = const(0)
 _CONNECTING = const(1)  # TCP
 _GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
 UP = const(3)
 
-_CONNECT_MS = const(15000)  # TCP, TLS and CONNACK together
+# First byte and length of what a broker answers; SUBACK has a byte more for each topic.
+_CONNACK = const(0x200002)
+_PUBACK = const(0x400002)
+_SUBACK = const(0x900002)
+_PINGRESP = const(0xD00000)
+
+_LEVEL = const(0x400)  # MQTT 3.1.1, beside the flags of CONNECT
+_CONNECT_MS = const(15000)  # TCP, TLS, CONNACK and SUBACK together
+_PING = const(700)  # ms for each second of keepalive: ask after so long, give up after as long again
 _RX_SIZE = const(256)  # the largest packet that is taken in
-_HEAD = const(5)  # room for the fixed header: it is written backwards from the payload
-_READS = const(4)  # of the receive buffer's size, in one step: a peer that floods must not keep us in it
-_TX_SIZE = const(640)  # what a pack of readings may be; `about` may need more
-
-_TRY_AGAIN = (errno.EAGAIN, errno.EINPROGRESS)
+_HEAD = const(3)  # room for the fixed header: it is written backwards from what follows it
+_TX_SIZE = const(1088)  # a payload of 1,024 bytes and its topic; `about` may need more
+_TURNS = const(8)  # reads and PUBACKs in one step: a peer that floods must not keep us in it
 
 
-class Session(MQTTClient):
-    """`on_ack(pid)` is called for each PUBACK. Topics are bytes."""
+class Session(simple.MQTTClient):
+    """`on_ack(pid)` is called for each PUBACK, `on_message(topic, payload)` for each PUBLISH, with
+    memoryviews that are valid during the call. `present`: the broker knew the session. Counted are
+    `malformed`, connections that ended for what the broker sent, and `dropped`, messages that were too
+    long, or that on_message failed for."""
 
-    def __init__(self, client_id, host, port, name, keepalive, context):
-        """`name` is what the broker's certificate must bear, `context` the SSLContext of the identity,
-        `keepalive` in seconds."""
-        super().__init__(client_id, host, port, keepalive=keepalive)
-        self._name = name
-        self._context = context
-        self._poller = select.poll()
+    def __init__(self, client_id, keepalive, context, topics=()):
+        """`keepalive` in seconds, `context` the SSLContext of the identity; `topics`, of bytes, are
+        subscribed to (QoS 1)."""
+        # Not by super(), which costs a closure.
+        simple.MQTTClient.__init__(self, client_id, None, 1, None, None, keepalive, context)
+        self.topics = topics
         self._tx = bytearray(_TX_SIZE)
-        self._rx = bytearray(_RX_SIZE)
-        self._rx_view = memoryview(self._rx)
-        self._rx_len = 0
-        self._out = None  # what of a packet the socket has not taken yet
-        self._pinged = False
-        self.sock = None  # not every version of the base class says so
-        self.state = _CLOSED
-        self.on_ack = None
+        self._rx = memoryview(bytearray(_RX_SIZE))
+        self.malformed = self.dropped = 0
+        self.sock = self.error = self.on_ack = self.on_message = None
+        self.state = CLOSED
 
-    def connect(self, clean_session=True):  # type: ignore[override]  # today's has a timeout
-        """Begin to connect; step() goes on until the state is UP. Waits only for the name's resolution."""
-        address = socket.getaddrinfo(self.server, self.port)[0][-1]
-        self._raw = self.sock = socket.socket()
-        self._clean = clean_session
-        self.sock.setblocking(False)
+    def connect(self, address, name, clean=False):  # type: ignore[override]
+        """Begin to connect to `address` (of getaddrinfo); step() goes on until the state is UP or CLOSED.
+        `name` is what the broker's certificate must bear. `clean`: the broker forgets the last session."""
+        self.close()
+        self.error = None
+        self.server = name
+        self.present = not clean  # what the broker may say
+        self._wants = _CONNACK
+        self._due = time.ticks_add(time.ticks_ms(), _CONNECT_MS)
         try:
+            # CONNECT is written now, and sent when there is TLS to send it over.
+            flags = clean << 1
+            at = self._send_str(_HEAD + 10, self.client_id)
+            if self.lw_topic:
+                flags |= 0x04 | self.lw_qos << 3 | self.lw_retain << 5
+                at = self._send_str(self._send_str(at, self.lw_topic), self.lw_msg)
+            self._send_str(_HEAD, "MQTT")
+            struct.pack_into(">H", self._tx, _HEAD + 6, _LEVEL | flags)
+            struct.pack_into(">H", self._tx, _HEAD + 8, self.keepalive)
+            self._send(0x10, at)
+            self.sock = socket.socket()
+            self.sock.setblocking(False)
+            self.state = _CONNECTING
             self.sock.connect(address)
         except OSError as e:
-            if e.errno not in _TRY_AGAIN:
-                raise
-        self._poller.register(self._raw, select.POLLOUT)
-        self._since = self._heard = self._said = time.ticks_ms()
-        self.state = _CONNECTING
+            if e.errno != errno.EINPROGRESS:
+                self._end(e)
+        except Exception as e:
+            self._end(e)
 
     def step(self):
-        """Do what can be done now. Raises what ends the session."""
-        now = time.ticks_ms()
-        if self.state < UP and time.ticks_diff(now, self._since) > _CONNECT_MS:
-            raise OSError(errno.ETIMEDOUT)
-        if self.state == _CONNECTING:
-            if not self._poller.poll(0):
-                return
-            self.sock = self._context.wrap_socket(
-                self._raw, server_hostname=self._name, do_handshake_on_connect=False
-            )
-            self._put_connect()
-            self.state = _GREETING
-        self.flush()
-        if self._out is None:
-            self._receive()
-        if self.state == UP:
-            self._keep_alive(now)
+        """Do what can be done now; not to be called from on_ack or on_message."""
+        if not self.state:
+            return
+        try:
+            if self.state == _CONNECTING:
+                poll = select.poll()
+                poll.register(self.sock, select.POLLOUT)
+                if poll.poll(0):
+                    self.sock = self.ssl.wrap_socket(
+                        self.sock, server_hostname=self.server, do_handshake_on_connect=False
+                    )
+                    self.state = _GREETING
+            self.check_msg()
+            left = time.ticks_diff(self._due, time.ticks_ms())
+            if left < 0:
+                raise OSError(errno.ETIMEDOUT)
+            if left < self.keepalive * _PING:
+                self.ping()
+        except Exception as e:
+            self._end(e)
+
+    def close(self, say=False):
+        """Drop the connection; unless we `say` so, the broker publishes the last will."""
+        if say and self.state == UP and self.flush():
+            self._send(0xE0, _HEAD)
+        sock = self.sock
+        self.sock = self._out = None  # what of a packet the socket has not taken yet
+        self.state = self._ack = self._skip = self._rest = self._at = self._have = 0
+        if sock is not None:
+            sock.close()
+
+    def _end(self, e):
+        self.malformed += isinstance(e, simple.MQTTException)
+        self.error = e  # prints as its text does, for which there may be no memory
+        try:
+            self.close()
+            self.error = str(e)
+        except Exception:
+            pass
 
     # Sending
 
     def flush(self):
-        """Try to send what waits; True when nothing does any more."""
-        while self._out is not None:
-            sent = self.sock.write(self._out)
-            if sent is None:
-                return False
-            self._out = self._out[sent:] if sent < len(self._out) else None
-            self._said = time.ticks_ms()
-        return True
+        """Try to send what waits; True when the next packet may be sent."""
+        if self.state >= _GREETING:
+            try:
+                while self._out:
+                    sent = self.sock.write(self._out)
+                    if not sent:
+                        return False
+                    self._out = self._out[sent:]
+                return True
+            except Exception as e:
+                self._end(e)
+        return False
 
-    def begin(self, topic, qos):
+    def begin(self, topic, qos, pid=0):
         """Start a PUBLISH in the send buffer; None while the last packet is not sent, else (buffer, index).
-        The payload goes there; it is best not longer than the buffer, which grows for it if it must."""
+        The payload goes there; it is best not longer than the buffer, which grows for it if it must.
+        `pid` is that of a packet sent again."""
         if self.state != UP or not self.flush():
             return None
-        size = len(topic)
-        at = _HEAD + 2 + size
-        struct.pack_into(">H", self._tx, _HEAD, size)
-        self._tx[_HEAD + 2 : at] = topic
-        self._qos = qos
+        at = self._send_str(_HEAD, topic)
         if qos:
-            self.pid = self.pid + 1 if self.pid < 65535 else 1
-            struct.pack_into(">H", self._tx, at, self.pid)
+            if not pid:
+                self.pid = pid = self.pid % 65535 + 1
+            struct.pack_into(">H", self._tx, at, pid)
             at += 2
+        self._pid = pid
         return self._tx, at
 
-    def commit(self, end, retain=False):
+    def commit(self, end, retain=False, dup=False):
         """Send the PUBLISH that begin() started, its payload ending before index `end`. The packet id."""
-        self._send(0x30 | self._qos << 1 | retain, end)
-        return self.pid if self._qos else 0
+        self._send(0x30 | dup << 3 | (self._pid > 0) << 1 | retain, end)
+        return self._pid
 
     def publish(self, topic, msg, retain=False, qos=0):
         """Send a message in one write, without waiting for its PUBACK; the packet id (0 for QoS 0), or None
@@ -129,99 +173,155 @@ class Session(MQTTClient):
         return self.commit(end, retain)
 
     def ping(self):
-        self._send(0xC0, _HEAD)
+        """Ask for a sign of life, unless an answer is awaited already."""
+        if self.state == UP and not self._wants and self.flush():
+            self._wants = _PINGRESP
+            self._send(0xC0, _HEAD)
 
-    def close(self):
-        """Drop the connection; without DISCONNECT the broker publishes the last will."""
-        self.state = _CLOSED
-        self._out = None
-        if self.sock is not None:
-            self.sock.close()
-            self._raw.close()
-            self.sock = self._raw = None  # type: ignore[assignment]
+    def _send_str(self, index, text):  # type: ignore[override]
+        # Into the send buffer: the text's length, and the text; the index behind it.
+        text = memoryview(text)
+        struct.pack_into(">H", self._tx, index, len(text))
+        index += 2
+        end = index + len(text)
+        self._tx[index:end] = text
+        return end
 
-    def _send(self, first, end):
+    def _send(self, head, end):
         # The fixed header (first byte, remaining length) goes directly in front of what follows it.
-        length = end - _HEAD
-        start = at = _HEAD - 2 - (length > 0x7F) - (length > 0x3FFF)
-        self._tx[at] = first
-        while length > 0x7F:
-            at += 1
-            self._tx[at] = length & 0x7F | 0x80
-            length >>= 7
-        self._tx[at + 1] = length
-        self._out = memoryview(self._tx)[start:end]
+        tx = self._tx
+        tx[2] = length = end - _HEAD
+        start = 1
+        if length > 0x7F:
+            tx[2] = length >> 7
+            tx[1] = length & 0x7F | 0x80
+            start = 0
+        tx[start] = head
+        self._out = memoryview(tx)[start:end]
         self.flush()
-
-    def _put_connect(self):
-        flags = self._clean << 1
-        if self.lw_topic:
-            flags |= 0x04 | self.lw_qos << 3 | self.lw_retain << 5
-        struct.pack_into(">H4sBBH", self._tx, _HEAD, 4, b"MQTT", 4, flags, self.keepalive)
-        at = _HEAD + 10
-        for text in (self.client_id, self.lw_topic, self.lw_msg):
-            if text is not None:
-                text = text.encode() if isinstance(text, str) else text
-                struct.pack_into(">H", self._tx, at, len(text))
-                self._tx[at + 2 : at + 2 + len(text)] = text
-                at += 2 + len(text)
-        self._send(0x10, at)
 
     # Receiving
 
-    def _receive(self):
-        for _ in range(_READS):
-            got = self.sock.readinto(self._rx_view[self._rx_len :])
-            if got is None:
-                return
-            if not got:
-                raise OSError(errno.ECONNRESET)
-            self._rx_len += got
-            self._heard = time.ticks_ms()
-            self._parse()
+    def check_msg(self):
+        """Take what has come: a part of step(). As long as nothing waits to be sent, so that a PUBACK of ours
+        has its turn before the next packet."""
+        turns = _TURNS
+        rx = self._rx
+        while turns and self.flush():
+            if self._ack:
+                struct.pack_into(">H", self._tx, _HEAD, self._ack)
+                self._ack = 0
+                self._send(0x40, _HEAD + 2)
+            elif self.wait_msg():
+                continue
+            else:
+                rest = self._have - self._at
+                if self._at:
+                    rx[:rest] = rx[self._at : self._have]
+                    self._at = 0
+                    self._have = rest
+                got = self.sock.readinto(rx[rest:] if rest else rx)
+                if got is None:
+                    return
+                if not got:
+                    raise OSError(errno.ECONNRESET)
+                self._have += got
+            turns -= 1
 
-    def _parse(self):
-        """Take every whole packet out of the receive buffer."""
-        at = 0
-        while self._rx_len - at >= 2:
-            first, length, body = self._rx[at], self._rx[at + 1], at + 2
-            if length & 0x80:
-                if self._rx_len - at < 3:
-                    break
-                high = self._rx[at + 2]
-                length = length & 0x7F | high << 7
-                if length > _RX_SIZE - 3:  # so it is, too, when a third byte of length would follow
-                    raise MQTTException("packet too large")
+    def wait_msg(self):
+        """Take the next packet, or a part of one that is too long; False, without waiting, when more of it
+        must come before."""
+        rx = self._rx
+        at = self._at
+        have = self._have
+        if self._skip:
+            count = min(self._skip, have - at)
+            self._skip -= count
+            self._at += count
+            return count
+        body = at + 2
+        if body > have:
+            return False
+        first = rx[at]
+        length = rx[at + 1]
+        if self._rest:  # behind the topic that was skipped: packet id, and a payload to skip
+            self._at = body
+            self._ack = first << 8 | length
+            self._skip = self._rest - 2
+            self._rest = 0
+            return True
+        if length > 0x7F:
+            if body + 3 > have:
+                return False
+            length += (rx[body] << 7) - 0x80
+            body += 1
+            if length > 0x3FFF:
+                length += (rx[body] << 14) - 0x4000
                 body += 1
-            if body + length > self._rx_len:
-                break
-            self._dispatch(first, body, length)
-            at = body + length
-        if at:
-            rest = self._rx_len - at
-            self._rx[:rest] = self._rx_view[at : self._rx_len]
-            self._rx_len = rest
+                if length > 0xFFFF:
+                    length = 1  # no packet has that
+        end = body + length
+        answer = first << 16 | length
+        start = body
+        publish = first & 0xF4 == 0x30 and length > 2 and self.state == UP
+        if publish:
+            topic = body + 2
+            if topic > have:
+                return False
+            start = topic + (rx[body] << 8 | rx[body + 1])
+            length = first & 2  # QoS 1: two bytes of packet id follow the topic
+            publish = topic < start <= end - length
+        if not publish and answer != self._wants and (answer != _PUBACK or self.state != UP):
+            raise simple.MQTTException("packet %x" % first)
+        if publish and end - at > _RX_SIZE:
+            self.dropped += 1
+            self._at = topic
+            self._skip = (start if length else end) - topic
+            self._rest = length and end - start
+            return True
+        if end > have:
+            return False
+        self._at = end
+        word = length and rx[start] << 8 | rx[start + 1]
+        if length and not word and self.state == UP:
+            raise simple.MQTTException("packet %x" % first)
+        if publish:
+            self._ack = word
+            if self.on_message:
+                try:
+                    self.on_message(rx[topic:start], rx[start + length : end])
+                except Exception as e:
+                    from limpet.log import log  # rarely needed, and others have it
 
-    def _dispatch(self, first, at, length):
+                    self.dropped += 1
+                    log("on_message", e)
+            return True
+        if answer != _PUBACK:
+            self._wants = 0
+        elif self.on_ack:
+            self.on_ack(word)
         if self.state == _GREETING:
-            if first != 0x20 or length != 2:
-                raise MQTTException("no CONNACK")
-            if self._rx[at + 1]:
-                raise MQTTException("refused, code %d" % self._rx[at + 1])
+            if word and word != self.present << 8:
+                raise (OSError if word < 6 else simple.MQTTException)("refused %s" % word)
             self.state = UP
-        elif first == 0x40 and length == 2:
-            if self.on_ack:
-                self.on_ack(self._rx[at] << 8 | self._rx[at + 1])
-        elif first == 0xD0 and not length:
-            self._pinged = False
-        elif first & 0xF6 != 0x30 or length < 2:  # a PUBLISH of QoS 0 is dropped: nothing was subscribed to
-            raise MQTTException("unexpected packet 0x%02x" % first)
+            self.present = word > 0
+            if self.topics and not word:
+                self.subscribe()
+        elif first == 0x90 and max(rx[body + 2 : end]) > 1:
+            from limpet.log import log
 
-    def _keep_alive(self, now):
-        idle = self.keepalive * 750  # ping after three quarters of the keepalive
-        if time.ticks_diff(now, self._heard) > idle * 2:
-            raise OSError(errno.ETIMEDOUT)
-        quiet = max(time.ticks_diff(now, self._said), time.ticks_diff(now, self._heard))
-        if quiet > idle and not self._pinged and self.flush():
-            self._pinged = True
-            self.ping()
+            log("topics", "refused %s" % (self.topics,))
+        if not self._wants:
+            self._due = time.ticks_add(time.ticks_ms(), self.keepalive * (2 * _PING))
+        return True
+
+    def subscribe(self):  # type: ignore[override]
+        """Subscribe to the topics; done when the broker has forgotten them."""
+        self._wants = _SUBACK + len(self.topics)
+        self.pid = self.pid % 65535 + 1
+        struct.pack_into(">H", self._tx, _HEAD, self.pid)
+        index = _HEAD + 2
+        for topic in self.topics:
+            index = self._send_str(index, topic) + 1
+            self._tx[index - 1] = 1  # QoS
+        self._send(0x82, index)

@@ -4,19 +4,22 @@ import gc
 import sys
 import time
 
+import machine
+from esp32 import Partition
 from micropython import const
 
 import limpet
 from limpet.clock import Clock
+from limpet.events import Events
 from limpet.log import log
-from limpet.queue import Queue
 from limpet.sampler import Sampler
+from limpet.spool import Spool, SpoolError
 from limpet.tasks import Task
 from limpet.tasks import run as run_tasks
 from limpet.uplink import Uplink
 from limpet.wifi import Wifi
 
-_QUEUE_SIZE = const(120)  # two minutes at one reading a second; 12 bytes each
+_RAM_SECTORS = const(3)
 _RETRY_MS = const(10000)
 
 
@@ -41,12 +44,19 @@ def _assemble():
         delattr(limpet, name)
     gc.collect()
     log("node", "I am '%s'" % node_id)
-    clock = Clock()
-    queue = Queue(_QUEUE_SIZE)
-    sampler = Sampler(config.pop("sensors"), clock, queue)
+    events = Events()
+    spool = _open_spool(node_id, events)
     wifi = Wifi(config["wifi"])
-    uplink = Uplink(config, node_id, context, clock, queue, wifi, sampler)
-    return [Task("sampler", sampler), Task("wifi", wifi), Task("uplink", uplink)]
+    clock = Clock(config["ntp"], wifi, spool.proof)
+    sampler = Sampler(config.pop("sensors"), clock, spool)
+    batch = config.get("spool") or {"readings": 1, "ms": 0}
+    cause = machine.reset_cause()
+    spool.start(sampler.channels, clock.offset_ms, clock.trust, batch["readings"], batch["ms"], cause)
+    spool.slack = sampler.slack
+    clock.on_mark = spool.mark
+    uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events)
+    parts = (("sampler", sampler), ("spool", spool), ("wifi", wifi), ("clock", clock), ("uplink", uplink))
+    return [Task(name, part) for name, part in parts]
 
 
 def _load():
@@ -55,3 +65,20 @@ def _load():
     config = settings.load()
     who = identity.load()
     return config, who.node_id, who.context()
+
+
+def _open_spool(node_id, events):
+    """The spool in its partition; in RAM when there is none that can be used, for sampling must go on."""
+    try:
+        found = Partition.find(Partition.TYPE_DATA, label="spool")
+        if not found:
+            raise SpoolError("the partition table has no 'spool'")
+        spool = Spool(found[0], node_id)
+    except (SpoolError, OSError) as e:
+        from limpet.ram import RamFlash
+
+        events.tell("spool", "%s; readings are kept in RAM, and a reset loses them" % e)
+        spool = Spool(RamFlash(_RAM_SECTORS), node_id)
+    if spool.fault:
+        events.tell("spool", spool.fault)
+    return spool

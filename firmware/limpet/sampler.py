@@ -1,4 +1,4 @@
-"""Takes readings when they are due. It never waits for the network: what it takes goes into the queue."""
+"""Takes readings when they are due. It never waits for the network: what it takes goes into the spool."""
 
 import errno
 import time
@@ -32,8 +32,10 @@ class Sensor:
         self._due = time.ticks_ms()
         self._ready = None  # when a measurement that runs is done
         self._failures = 0
+        self.late_ms = 0  # the latest start since somebody asked
+        self.missed = 0  # deadlines that passed without a measurement
 
-    def step(self, now, clock, queue):
+    def step(self, now, clock, spool):
         """Do what is due at `now` (ticks); milliseconds until there is more to do."""
         if self.driver is None:
             return _MAX_BACKOFF_MS
@@ -41,7 +43,9 @@ class Sensor:
             if self._ready is None:
                 if time.ticks_diff(self._due, now) > 0:
                     return time.ticks_diff(self._due, now)
-                self._taken = clock.uptime_ms()
+                self.late_ms = max(self.late_ms, time.ticks_diff(now, self._due))
+                clock.now()
+                self._s, self._ms = clock.s, clock.ms
                 wait = self.driver.start()  # takes time itself, so the wait counts from its end
                 now = time.ticks_ms()
                 self._ready = time.ticks_add(now, wait)
@@ -51,14 +55,15 @@ class Sensor:
             self._failures = self.reason = 0
             reasons = self.driver.reasons
             for i, value in enumerate(self._values):
-                queue.append(self._taken, self.first_channel + i, reasons[i], 0 if reasons[i] else value)
+                value = 0 if reasons[i] else value
+                spool.append(self._s, self._ms, self.first_channel + i, reasons[i], value)
                 self.reason = self.reason or reasons[i]
         except Exception as e:  # of any kind: a driver's mistake must not stop the other sensors
-            self._fail(e, queue)
+            self._fail(e, spool)
         self._ready = None
         return self._schedule(now)
 
-    def _fail(self, error, queue):
+    def _fail(self, error, spool):
         self._failures += 1
         if isinstance(error, SensorError):
             reason = error.args[0]
@@ -69,7 +74,7 @@ class Sensor:
             log(self.name, "%s (%r)" % (text(reason), error))
         self.reason = reason
         for i in range(len(self._values)):
-            queue.append(self._taken, self.first_channel + i, reason, 0)
+            spool.append(self._s, self._ms, self.first_channel + i, reason, 0)
 
     def _schedule(self, now):
         # A deadline that has passed is not made up for: the next one on the grid counts. Failures rest
@@ -80,7 +85,9 @@ class Sensor:
         self._due = time.ticks_add(self._due, rest)
         late = time.ticks_diff(now, self._due)
         if late >= 0:
-            self._due = time.ticks_add(self._due, (late // self._period + 1) * self._period)
+            skipped = late // self._period + 1
+            self.missed += skipped
+            self._due = time.ticks_add(self._due, skipped * self._period)
         return time.ticks_diff(self._due, now)
 
 
@@ -91,9 +98,10 @@ class Sampler:
     `high` are the sensor's range, scaled by the decimals.
     """
 
-    def __init__(self, specs, clock, queue):
+    def __init__(self, specs, clock, spool):
         self._clock = clock
-        self._queue = queue
+        self._spool = spool
+        self._next = time.ticks_ms()
         self.sensors = []
         self.channels = []  # type: list[tuple[str, str, int, int, int, int]]
         for spec in specs:
@@ -108,5 +116,23 @@ class Sampler:
         while True:
             pause = 1000
             for sensor in self.sensors:
-                pause = min(pause, sensor.step(time.ticks_ms(), self._clock, self._queue))
+                pause = min(pause, sensor.step(time.ticks_ms(), self._clock, self._spool))
+            self._next = time.ticks_add(time.ticks_ms(), pause)
             yield pause
+
+    def slack(self):
+        """Milliseconds until there is something to do: what takes long is best done when they are many."""
+        return time.ticks_diff(self._next, time.ticks_ms())
+
+    def lateness(self):
+        """How late a measurement was started at worst since the last call, in milliseconds."""
+        worst = 0
+        for sensor in self.sensors:
+            worst = max(worst, sensor.late_ms)
+            sensor.late_ms = 0
+        return worst
+
+    @property
+    def missed(self):
+        """Measurements that were not made at all, because something blocked the node."""
+        return sum([sensor.missed for sensor in self.sensors])

@@ -1,185 +1,162 @@
-"""Brings the queue's readings to a broker: connects, publishes, frees what the broker has acknowledged."""
+"""The way to a broker: which one, when, and what is said beside the readings, which are limpet.delivery's."""
 
-import os
+import json
 import time
 
 from micropython import const
-from umqtt.simple import MQTTException
 
-from limpet import health
+from limpet import dns, health
+from limpet.backoff import Backoff
+from limpet.delivery import Delivery
 from limpet.log import log
-from limpet.mqtt import UP, Session
-from limpet.senml import Pack
+from limpet.mqtt import CLOSED, UP, Session
 
-_WINDOW = const(16)  # packs in flight
 _IDLE_MS = const(20)
 _BUSY_MS = const(2)  # while there is a backlog
-_MIN_BACKOFF_MS = const(1000)
-_MAX_BACKOFF_MS = const(300000)
-_ACK_MS = const(60000)  # the longest wait for a PUBACK
-_RESYNC_MS = const(900000)
+_RETRY_MS = const(12000)
+_PROVED_MS = const(30000)  # a session that lasted so long, and has acknowledged, is a good one
+_RETURN_MS = const(600000)  # on another broker than the first
+_TIME_MS = const(10000)  # the first connection waits so long for the time
 
 
 class Uplink:
-    """`node_id` and `context` (an SSLContext) are the node's identity."""
+    """`node_id` and `context` (an SSLContext) are the node's identity; `events` is an Events."""
 
-    def __init__(self, settings, node_id, context, clock, queue, wifi, sampler):
+    def __init__(self, settings, node_id, context, clock, spool, wifi, sampler, events):
         self._settings = settings
         self._node_id = node_id
-        self._context = context
         self._clock = clock
-        self._queue = queue
+        self._spool = spool
         self._wifi = wifi
         self._sampler = sampler
-        self._topic = "%s/%s/" % (settings["prefix"], node_id)
-        self._batch_ms = settings.get("batch_ms", 1000)
+        self._events = events.waiting
+        self._event = 0  # the packet id of the oldest event while it is in flight
+        self._command = None  # (id, payload) that waits for its answer
+        topic = "%s/%s/" % (settings["prefix"], node_id)
+        keepalive = settings.get("keepalive", 30)
+        self.session = Session(node_id, keepalive, context, ((topic + "cmd/+").encode(),))
+        self.session.set_last_will(topic + "state", b'{"up":false}', True, 1)
+        self.session.on_ack = self._acknowledged
+        self.session.on_message = self._commanded
+        self._delivery = Delivery(self.session, spool, topic, node_id, settings.get("batch_ms", 1000))
         self._health_ms = settings.get("health_s", 60) * 1000
-        self._flight = []  # [packet id, first seq, seq behind the last], oldest first
-        self._backoff = _MIN_BACKOFF_MS
+        self._backoff = Backoff(settings.get("retry_ms", _RETRY_MS))
         self._turn = 0  # whose it is among the brokers
-        self._sync_due = time.ticks_ms()
+        self._proved = False
         self.connects = 0
         self.error = None
 
     def run(self):
         """Deliver for ever (a task): whatever goes wrong is told, and tried again."""
         brokers = self._settings["brokers"]
+        self.session.close()
+        yield from self._wait_for_time()
         while True:
             while not self._wifi.is_up():
                 yield 200
-            broker = brokers[self._turn % len(brokers)]
+            broker = brokers[self._turn]
+            self._proved = False
             try:
-                yield from self._set_clock()
-                self._turn += 1
-                yield from self._deliver(broker)
-            except (OSError, ValueError, MQTTException) as e:
-                self.error = "%s:%d: %s" % (broker["host"], broker["port"], e)
+                yield from self._connect(broker)
+                if self.session.state == UP:
+                    self.connects += 1
+                    log("uplink", "connected to %s:%d" % (broker["host"], broker["port"]))
+                    yield from self._serve()
+                error = self.session.error
+            except OSError as e:
+                error = str(e)
+            self.session.close()
+            if error:
+                self.error = "%s:%d: %s" % (broker["host"], broker["port"], error)
                 log("uplink", self.error)
-            # Full jitter: four hundred nodes must not come back at the same moment.
-            yield int.from_bytes(os.urandom(3), "big") % self._backoff
-            self._backoff = min(self._backoff * 2, _MAX_BACKOFF_MS)
+            # After a good session the first broker comes first. Else all get their turn, and then a pause.
+            self._turn = 0 if self._proved else (self._turn + 1) % len(brokers)
+            if not self._turn:
+                yield self._backoff.wait()
 
-    def _set_clock(self):
-        if time.ticks_diff(time.ticks_ms(), self._sync_due) >= 0:
-            yield from self._clock.sync(self._settings["ntp"])
-            if self._clock.trust == "unknown":
-                raise OSError("no time: no server of 'ntp' has answered")
-            self._sync_due = time.ticks_add(time.ticks_ms(), _RESYNC_MS)
+    def _wait_for_time(self):
+        # Readings are dated when they are sent, and what the RTC kept is not as good as a server's time.
+        began = None
+        while not self._clock.is_synced():
+            if self._wifi.is_up():
+                now = time.ticks_ms()
+                began = now if began is None else began
+                if time.ticks_diff(now, began) > _TIME_MS:
+                    log("uplink", "no time yet; connects without")
+                    return
+            yield 50
 
-    def _deliver(self, broker):
-        """One session, from connect to whatever ends it."""
-        session = Session(
-            self._node_id,
-            broker["host"],
-            broker["port"],
-            broker["name"],
-            self._settings.get("keepalive", 30),
-            self._context,
-        )
-        session.set_last_will(self._topic + "state", b'{"up":false}', True, 1)
-        session.on_ack = self._acknowledged
-        self._flight.clear()
-        try:
-            session.connect()
-            while session.state != UP:
-                session.step()
-                yield _IDLE_MS
-            self.connects += 1
-            log("uplink", "connected to %s:%d" % (broker["host"], broker["port"]))
-            yield from self._introduce(session)
-            yield from self._pump(session)
-        finally:
-            session.close()
-
-    def _introduce(self, session):
-        state = '{"up":true,"epoch":"%s"}' % self._queue.epoch
-        yield from self._publish(session, "state", (state,), True)
-        about = health.about(self._node_id, self._settings["board"], self._sampler.channels)
-        yield from self._publish(session, "about", about, True)
-
-    def _publish(self, session, leaf, pieces, retain=False, qos=1):
-        """Publish a text that comes in pieces."""
-        topic = (self._topic + leaf).encode()
-        while True:
-            begun = session.begin(topic, qos)
-            if begun is not None:
-                break
+    def _connect(self, broker):
+        """Try to connect; the session is then up or closed."""
+        address = yield from dns.resolve(broker["host"], broker["port"], self._wifi.dns())
+        session = self.session
+        session.connect(address, broker["name"])
+        while session.state not in (UP, CLOSED):
             session.step()
             yield _IDLE_MS
-        buf, at = begun
-        for piece in pieces:
-            buf[at : at + len(piece)] = piece.encode()
-            at += len(piece)
-        pid = session.commit(at, retain)
-        if qos:
-            self._flight.append([pid, self._queue.first, self._queue.first])  # its PUBACK frees no reading
 
-    def _pump(self, session):
-        queue = self._queue
-        unsent = queue.first
-        next_health = self._moved = time.ticks_ms()
-        while True:
+    def _serve(self):
+        """A session, from its begin to whatever ends it."""
+        session, delivery = self.session, self._delivery
+        began = next_health = time.ticks_ms()
+        self._event = 0
+        delivery.begin()
+        yield from self._introduce()
+        yield from delivery.resend()
+        # A lost Wi-Fi does not end the session: TCP goes on when it is back soon, and the keepalive
+        # ends it when it is not. A broker that answers pings but no PUBLISH would hold us for ever.
+        while session.state == UP:
             session.step()
-            # A lost Wi-Fi does not end the session: TCP goes on when it is back soon, and the keepalive
-            # ends it when it is not. A broker that answers pings but no PUBLISH would hold us for ever.
-            if not self._flight:
-                self._moved = time.ticks_ms()
-            elif time.ticks_diff(time.ticks_ms(), self._moved) > _ACK_MS:
+            yield from delivery.send_due()
+            yield from self._say_events()
+            yield from self._answer()
+            now = time.ticks_ms()
+            if time.ticks_diff(now, next_health) >= 0:
+                next_health = time.ticks_add(now, self._health_ms)
+                yield from delivery.publish("health", (self._health(),), qos=0)
+            if delivery.is_stuck():
                 raise OSError("no PUBACK")
-            unsent = max(unsent, queue.first)
-            while self._is_due(unsent) and len(self._flight) < _WINDOW:
-                sent = self._send_pack(session, unsent)
-                if sent == unsent:
-                    break  # the socket takes no more now
-                unsent = sent
-            if time.ticks_diff(time.ticks_ms(), next_health) >= 0:
-                next_health = time.ticks_add(time.ticks_ms(), self._health_ms)
-                text = health.health(self._clock, queue, self._wifi, self._sampler, self)
-                yield from self._publish(session, "health", (text,), qos=0)
-                yield from self._set_clock()
-            yield _BUSY_MS if self._is_due(unsent) else _IDLE_MS
+            up = time.ticks_diff(now, began)
+            if delivery.acks and not self._proved and up >= _PROVED_MS:
+                self._proved = True
+                self._backoff.proved()
+            if self._turn and up >= _RETURN_MS:
+                log("uplink", "tries the first broker again")
+                session.close(True)
+                self._proved = True
+                return
+            yield _BUSY_MS if delivery.is_due() else _IDLE_MS
 
-    def _is_due(self, unsent):
-        if unsent == self._queue.next:
-            return False
-        uptime_s, ms, _, _, _ = self._queue.get(unsent)
-        waited = self._clock.uptime_ms() - uptime_s * 1000 - ms
-        return waited >= self._batch_ms or self._queue.next - unsent >= 16
+    def _introduce(self):
+        state = '{"up":true,"epoch":"%s","boot":%d}' % (self._spool.epoch, self._spool.boot)
+        yield from self._delivery.publish("state", (state,), True)
+        about = health.about(self._node_id, self._settings["board"], self._sampler.channels)
+        yield from self._delivery.publish("about", about, True)
 
-    def _send_pack(self, session, seq):
-        """Send readings from `seq` on, as many as fit; the first one that is not sent."""
-        begun = session.begin((self._topic + "data").encode(), 1)
-        if begun is None:
-            return seq
-        buf, at = begun
-        queue = self._queue
-        start = seq
-        base_ms = self._taken_at(queue.get(seq))
-        pack = Pack(buf, at, self._node_id, queue.epoch, seq, base_ms)
-        while seq < queue.next:
-            reading = queue.get(seq)
-            _, _, channel, reason, value = reading
-            unix_ms = self._taken_at(reading)
-            name, unit, decimals, _, _, _ = self._sampler.channels[channel]
-            if not pack.add(unix_ms, name, unit, decimals, reason, value):
-                break
-            seq += 1
-        self._flight.append([session.commit(pack.close()), start, seq])
-        return seq
+    def _say_events(self):
+        if self._events and not self._event:
+            who, text = self._events[0]
+            text = '{"event":%s,"text":%s}' % (json.dumps(who), json.dumps(text))
+            self._event = yield from self._delivery.publish("event", (text,))
 
-    def _taken_at(self, reading):
-        """When a reading of the queue was taken, in unix ms."""
-        return self._clock.unix_ms(reading[0] * 1000 + reading[1])
+    def _answer(self):
+        if self._command is not None:
+            which, what = self._command
+            self._command = None
+            text = self._health() if what == b"health" else '{"error":"unknown command"}'
+            yield from self._delivery.publish("rsp/" + which, (text,))
+
+    def _health(self):
+        return health.health(self._clock, self._spool, self._wifi, self._sampler, self)
+
+    def _commanded(self, topic, payload):
+        # One at a time: what comes before the answer to the last one is dropped.
+        if self._command is None:
+            self._command = (str(topic, "utf-8").rsplit("/", 1)[1], bytes(payload))
 
     def _acknowledged(self, pid):
-        for each in self._flight:
-            if each[0] == pid:
-                each[0] = 0
-                break
-        while self._flight and not self._flight[0][0]:
-            _, start, end = self._flight.pop(0)
-            self._queue.ack(start, end)
-            self._moved = time.ticks_ms()
-            self._backoff = _MIN_BACKOFF_MS  # the session has proved itself
-            self._turn = 0  # the next one begins with the best broker again
-            self.error = None
+        self.error = None
+        if pid == self._event:
+            self._event = 0
+            self._events.pop(0)
+        self._delivery.acknowledged(pid)

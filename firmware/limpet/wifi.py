@@ -33,6 +33,10 @@ class Wifi:
         except (OSError, ValueError):
             return None
 
+    def dns(self):
+        """The IPv4 address of the network's name server, as text."""
+        return self._wlan.ifconfig()[3]
+
     def run(self):
         """Keep the node on the air, for ever (a task)."""
         self._wlan.active(True)

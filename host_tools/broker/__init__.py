@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,19 @@ class Broker:
         """Whether it still runs."""
         return self._process.alive
 
+    def pause(self) -> None:
+        """Stop it where it is, with SIGSTOP: its connections stay, and nobody answers."""
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._process.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, then remove its files as `stop` does."""
+        self._process.signal(signal.SIGKILL)
+        self.stop()
+
     def stop(self) -> None:
         """End it and remove its files; doing it again does nothing."""
         self._process.stop()
@@ -63,17 +77,19 @@ def start_broker(
     address: str = "127.0.0.1",
     consoles: Sequence[str] = (CONSOLE,),
     run_folder: Path | None = None,
+    persistent: bool = False,
 ) -> Broker:
     """Start a broker and return it once it listens; port 0 picks a free one.
 
     `pki` is the folder of the authority, with `broker.key` and `broker.crt` beside `ca.crt`. `prefer` demands
     one of the two kinds; without it Mosquitto 2.0 or later is taken where it is installed. `consoles` are the
     certificate names that may read everything below `prefix`. Configuration and log stand in `run_folder`,
-    or in a temporary folder that goes with the broker.
+    or in a temporary folder that goes with the broker. A `persistent` broker keeps sessions and messages
+    there too, for the next one; only Mosquitto does.
     Raises LimpetError if something is missing or wrong, the port is busy, or the broker does not start.
     """
     config = BrokerConfig.checked(pki, Access(prefix, tuple(consoles)), address, port)
-    executable, title = _choose(prefer)
+    executable, title = _choose("mosquitto" if persistent else prefer)
     with contextlib.ExitStack() as undo:
         if run_folder is None:
             folder = Path(tempfile.mkdtemp(prefix="limpet-broker-"))
@@ -82,7 +98,7 @@ def start_broker(
             folder = run_folder.resolve()
             files.make_private_folder(folder)
         if executable:
-            process, port = mosquitto.start(executable, config, folder)
+            process, port = mosquitto.start(executable, config, folder, persistent=persistent)
         else:
             process, port = embedded.start(config, folder)
         undo.pop_all()

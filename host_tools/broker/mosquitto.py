@@ -43,8 +43,9 @@ def is_usable(version: tuple[int, ...] | None) -> bool:
     return version is not None and version >= _OLDEST
 
 
-def configuration(config: BrokerConfig, acl: Path, *, as_root: bool) -> str:
-    """The text of mosquitto.conf for `config` (mosquitto.conf(5)); `acl` is where the ACL file stands."""
+def configuration(config: BrokerConfig, acl: Path, *, as_root: bool, store: Path | None = None) -> str:
+    """The text of mosquitto.conf for `config` (mosquitto.conf(5)); `acl` is where the ACL file stands, and
+    `store` the folder that keeps sessions and messages over a restart, if any does."""
     lines = [
         "per_listener_settings false",
         # Root would become a user that cannot read our keys.
@@ -68,7 +69,7 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool) -> str:
         "max_inflight_messages 100",
         "max_queued_messages 10000",
         "",
-        "persistence false",
+        *(_persistence(store) if store else ["persistence false"]),
         "set_tcp_nodelay true",
         "sys_interval 0",
         # Standard error is not buffered: a line is there when it is said.
@@ -81,8 +82,21 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def start(executable: str, config: BrokerConfig, folder: Path) -> tuple[BrokerProcess, int]:
-    """Start Mosquitto with its files in `folder`, and return it with its port once it listens.
+def _persistence(store: Path) -> list[str]:
+    return [
+        "persistence true",
+        f"persistence_location {store}/",
+        # With every change: what was acknowledged outlives SIGKILL.
+        "autosave_on_changes true",
+        "autosave_interval 1",
+    ]
+
+
+def start(
+    executable: str, config: BrokerConfig, folder: Path, *, persistent: bool = False
+) -> tuple[BrokerProcess, int]:
+    """Start Mosquitto with its files in `folder`, and return it with its port once it listens. A `persistent`
+    one goes on with the sessions and messages of the one before it in that folder.
 
     Raises LimpetError if the port is busy or Mosquitto ends for another reason.
     """
@@ -91,7 +105,9 @@ def start(executable: str, config: BrokerConfig, folder: Path) -> tuple[BrokerPr
         # Mosquitto cannot pick a port itself. Another process may take ours first: then we pick again.
         port = config.port or _free_port(config.address)
         try:
-            return _start(executable, replace(config, port=port), folder), port
+            return _start(
+                executable, replace(config, port=port), folder, folder if persistent else None
+            ), port
         except StartError as error:
             attempts -= 1
             if "Address already in use" not in error.last_line:
@@ -100,10 +116,11 @@ def start(executable: str, config: BrokerConfig, folder: Path) -> tuple[BrokerPr
                 raise PortBusyError(config.address, port) from error
 
 
-def _start(executable: str, config: BrokerConfig, folder: Path) -> BrokerProcess:
+def _start(executable: str, config: BrokerConfig, folder: Path, store: Path | None) -> BrokerProcess:
     acl, settings = folder / "acl", folder / "mosquitto.conf"
     files.write_private(acl, mosquitto_acl(config.access).encode())
-    files.write_private(settings, configuration(config, acl, as_root=os.geteuid() == 0).encode())
+    text = configuration(config, acl, as_root=os.geteuid() == 0, store=store)
+    files.write_private(settings, text.encode())
     process = BrokerProcess("Mosquitto", [executable, "-c", str(settings)], folder / "broker.log")
     process.wait_ready(_READY)
     return process

@@ -80,6 +80,11 @@ class BrokerProcess:
         """Whether the broker still runs."""
         return self._process.poll() is None
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the broker and its guard, such as SIGSTOP."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
     def stop(self) -> None:
         """End the broker and whatever it started; doing it again does nothing."""
         if self._process.stdin is not None:

@@ -5,8 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from host_tools.demo.text import counts_text, gap_text
+from host_tools.telemetry import event as events
 from host_tools.telemetry.ledger import Ledger, Verdict
-from host_tools.telemetry.senml import PayloadError, Reading, decode
+from host_tools.telemetry.payload import PayloadError
+from host_tools.telemetry.senml import Reading, decode
 from host_tools.telemetry.subscriber import Event, Link, Message
 
 HISTORY_S = 60.0
@@ -39,12 +42,13 @@ class Summary:
     lost: int
     duplicates: int
     seconds: float
+    announced: int = 0
+    """Those of `lost` that the node has announced."""
     interrupted: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{self.readings} readings, {self.lost} lost, {self.duplicates} duplicate, {self.seconds:.1f} s"
-        )
+        counts = counts_text(self.readings, self.lost, self.announced, self.duplicates)
+        return f"{counts}, {self.seconds:.1f} s"
 
 
 class Model:
@@ -83,6 +87,8 @@ class Model:
             return self._take_data(event)
         if leaf == "state":
             return self._take_state(event)
+        if leaf == "event":
+            return self._take_event(event)
         return []
 
     def _take_link(self, link: Link, now: float) -> list[Reading | Notice]:
@@ -132,6 +138,18 @@ class Model:
         was_up = self.nodes.get(node)
         self.nodes[node] = up
         return [] if up == was_up else self._note(message.received, f"{node}: {'up' if up else 'down'}")
+
+    def _take_event(self, message: Message) -> list[Reading | Notice]:
+        node = _node(message.topic)
+        try:
+            event = events.decode(message.payload)
+        except PayloadError as error:
+            return self._note(message.received, f"{node}: event refused, {error}")
+        if isinstance(event, events.Remark):
+            return self._note(message.received, f"{node}: {event.source}: {event.text}")
+        if not self.ledger.explain(node, event.epoch, event.first, event.last):
+            return []  # the broker may deliver an event twice
+        return self._note(message.received, f"{node}: {gap_text(event)}")
 
     def _note(self, at: float, text: str) -> list[Reading | Notice]:
         self.notice = Notice(at, text)

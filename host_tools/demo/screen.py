@@ -8,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from host_tools.demo.model import Channel, Model, sparkline
-from host_tools.demo.text import age_text, size_text, value_text
+from host_tools.demo.text import age_text, counts_text, size_text, value_text
 
 _SPARKLINE = 15  # characters: four seconds each
 _STALE_S = 15.0  # an age beyond this is marked
+_TIME_MARKS = {"recovered": "*", "unknown": "?"}  # behind an age
+_LEGEND = "* time recovered after the fact   ? time unknown: the earliest that it can be"
 _NODE_STATES = {True: ("up", "green"), False: ("down", "bold red"), None: ("?", "yellow")}
 
 
@@ -70,13 +72,16 @@ def _minute_and_age(channel: Channel, now: float) -> tuple[Text, Text]:
     line = Text(sparkline(channel.points, now, _SPARKLINE), "cyan")
     line.highlight_regex("×", "bold red")
     age = now - channel.latest.unix_ms / 1000
-    return line, Text(age_text(age), "red" if age > _STALE_S else "")
+    mark = _TIME_MARKS.get(channel.latest.quality, "")
+    return line, Text(age_text(age), "red" if age > _STALE_S else "").append(mark, "yellow")
 
 
 def _footer(model: Model) -> RenderableType:
     ledger = model.ledger
-    counts = f"{ledger.readings} readings, {ledger.lost} lost, {ledger.duplicates} duplicate"
+    counts = counts_text(ledger.readings, ledger.lost, ledger.announced, ledger.duplicates)
     lines: list[RenderableType] = [Text(f"{counts}    Ctrl-C ends")]
+    if any(channel.latest.quality in _TIME_MARKS for channel in model.channels.values()):
+        lines.append(Text(_LEGEND, "dim"))
     if model.notice:
         lines.append(Text(model.notice.text, "yellow", no_wrap=True, overflow="ellipsis"))
     return Group(*lines)

@@ -60,8 +60,9 @@ def show(
 
 def _summary(model: Model, began: float, interrupted: bool) -> Summary:
     ledger = model.ledger
+    seconds = time.monotonic() - began
     return Summary(
-        ledger.readings, ledger.lost, ledger.duplicates, time.monotonic() - began, interrupted=interrupted
+        ledger.readings, ledger.lost, ledger.duplicates, seconds, ledger.announced, interrupted=interrupted
     )
 
 

@@ -1,5 +1,6 @@
 """How readings are written for people."""
 
+from host_tools.telemetry.event import Gap
 from host_tools.telemetry.senml import Reading
 
 # SenML's names for units (RFC 8428 §12.1) that people write otherwise.
@@ -11,6 +12,29 @@ def value_text(reading: Reading) -> str:
     if reading.value is None:
         return f"bad: {reading.reason}"
     return f"{reading.value:f} {_UNITS.get(reading.unit, reading.unit)}".rstrip()
+
+
+def time_text(reading: Reading) -> str:
+    """What is to be said of the time of a reading, in brackets; nothing when it was known all along."""
+    if reading.quality == "recovered":
+        return "(time recovered)"
+    if reading.quality != "unknown":
+        return ""
+    if reading.later_s is None:
+        return "(time unknown: then or later)"
+    return f"(time unknown: then or up to {age_text(reading.later_s)} later)"
+
+
+def counts_text(readings: int, lost: int, announced: int, duplicates: int) -> str:
+    """`20 readings, 0 lost, 0 duplicate`; `5 lost (3 announced)` when the node has told of losses."""
+    known = f" ({announced} announced)" if announced else ""
+    return f"{readings} readings, {lost} lost{known}, {duplicates} duplicate"
+
+
+def gap_text(gap: Gap) -> str:
+    """`lost reading 3, its spool was full` or `lost 248 readings, 3 to 250, its spool was damaged`."""
+    which = f"reading {gap.first}" if gap.count == 1 else f"{gap.count} readings, {gap.first} to {gap.last}"
+    return f"lost {which}, its spool was {gap.why}"
 
 
 def size_text(size: int) -> str:

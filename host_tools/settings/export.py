@@ -6,7 +6,7 @@ from typing import Any
 
 from host_tools.boards import Board
 from host_tools.settings.fields import scaled
-from host_tools.settings.model import Bme280, Broker, CurrentLoop, NodeFile, Sensor, Wifi
+from host_tools.settings.model import Bme280, Broker, CurrentLoop, NodeFile, Sensor, Spool, Wifi
 from host_tools.settings.wiring import i2c_bus
 
 VERSION = 1
@@ -20,6 +20,8 @@ def to_node_json(node_file: NodeFile, board: Board) -> dict[str, Any]:
         "prefix": node_file.prefix,
         "keepalive": node_file.keepalive // 1000,
         "health_s": node_file.health // 1000,
+        "retry_ms": node_file.retry,
+        **_spool(node_file.spool),
         "wifi": [_wifi(each) for each in node_file.wifi],
         "brokers": [_broker(each) for each in node_file.broker],
         "ntp": [{"host": server.host, "port": server.port} for server in node_file.ntp],
@@ -33,6 +35,15 @@ def dump(settings: Mapping[str, Any]) -> bytes:
     UTF-8 without escapes: MicroPython's parser does not join escaped surrogate pairs.
     """
     return json.dumps(settings, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _spool(spool: Spool) -> dict[str, dict[str, int]]:
+    """Nothing for the policy `each`, which is the node's own."""
+    if spool.policy == "each":
+        return {}
+    if spool.readings is None or spool.time is None:
+        raise ValueError("a batch without its bounds; load() refuses it")
+    return {"spool": {"readings": spool.readings, "ms": spool.time}}
 
 
 def _wifi(network: Wifi) -> dict[str, str]:

@@ -11,7 +11,7 @@ from host_tools import boards
 from host_tools.boards import Board
 from host_tools.settings import fields
 from host_tools.settings.model import KINDS, Node, NodeFile, Sensor
-from host_tools.settings.rules import sensor_problems
+from host_tools.settings.rules import board_problems, node_problems, sensor_problems, spool_warnings
 from host_tools.settings.wiring import wiring_problems, wiring_warnings
 from host_tools.userfile import (
     Problem,
@@ -52,14 +52,15 @@ def check(path: Path) -> Checked:
         if sensor:
             sensors[name] = sensor
     board, wrong = _board(file.values.get("board"))
-    problems += [*wrong, *sensor_problems(sensors)]
+    problems += [*wrong, *node_problems(node or salvage(Node, file.values)), *sensor_problems(sensors)]
     if board:
-        problems += wiring_problems(sensors, board)
+        problems += [*board_problems(board), *wiring_problems(sensors, board)]
     if problems or not node or not board:
         raise UserFileError("\n".join(file.told(problems)))
     # Every part is checked by now, and holds milliseconds and the like, no longer what the file says.
     node_file = NodeFile.model_construct(**{**dict(node), "sensors": sensors})
-    return Checked(node_file, board, tuple(file.told(wiring_warnings(sensors, board))))
+    warnings = [*spool_warnings(node_file), *wiring_warnings(sensors, board)]
+    return Checked(node_file, board, tuple(file.told(warnings)))
 
 
 def _sensor(name: str, table: object) -> tuple[Sensor | None, list[Problem]]:

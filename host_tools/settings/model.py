@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr
 
 from host_tools.settings import fields
 
+HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 MAX_ENTRIES = 8
 """The most Wi-Fi networks, brokers and time servers of a node: it keeps them all in RAM."""
+MIN_BATCH, MAX_BATCH = 2, 64
+"""The fewest and the most readings that are written together: the node keeps them in RAM until then."""
 
 Name = Annotated[str, PlainValidator(fields.name)]
 Host = Annotated[str, PlainValidator(fields.host)]
@@ -68,6 +71,21 @@ class Broker(_Table):
     host: Host = Field(description="a host's name or IPv4 address in quotes")
     port: int = Field(description="a whole number from 1 to 65535", ge=1, le=65535, default=8883)
     name: Host | None = Field(description="the name in the broker's certificate, in quotes", default=None)
+
+
+class Spool(_Table):
+    """When readings reach the flash: each at once; or so many together, at the latest after `time` (ms)."""
+
+    policy: Literal["each", "batch"] = Field(description='"each" or "batch"', default="each")
+    readings: int | None = Field(
+        description=f"a whole number from {MIN_BATCH} to {MAX_BATCH}",
+        ge=MIN_BATCH,
+        le=MAX_BATCH,
+        default=None,
+    )
+    time: Annotated[int, PlainValidator(fields.duration(1_000, HOUR_MS))] | None = Field(
+        description='a time from 1 s to 1 h, such as "10s" or "1min"', default=None
+    )
 
 
 class _Sensor(_Table):
@@ -132,6 +150,10 @@ class Node(_Table):
     health: Annotated[int, PlainValidator(fields.duration(5_000, DAY_MS, 1_000))] = Field(
         description='whole seconds from 5 s to 1 day, such as 60 or "5min"', default=60_000
     )
+    retry: Annotated[int, PlainValidator(fields.duration(1_000, 300_000))] = Field(
+        description='a time from 1 s to 5 min, such as "12s"', default=12_000
+    )
+    spool: Spool = Field(description="a table [spool]", default=Spool())
     ntp: list[Annotated[Server, PlainValidator(_server)]] = Field(
         description=f'a list of 1 to {MAX_ENTRIES} time servers in quotes, such as ["pool.ntp.org"]',
         min_length=1,

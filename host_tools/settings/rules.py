@@ -1,11 +1,14 @@
-"""What must go together in a node file: within a sensor, and over all of them. Pins are in `wiring`."""
+"""What must go together in a node file: within a table, and over all of them. Pins are in `wiring`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
+from host_tools import partitions
+from host_tools.boards import Board
 from host_tools.settings.fields import SCALED_LIMIT, scaled
-from host_tools.settings.model import Bme280, CurrentLoop, Sensor
-from host_tools.userfile import Problem, problem
+from host_tools.settings.model import Bme280, Broker, CurrentLoop, Node, NodeFile, Sensor, Server, Spool
+from host_tools.spool.format import FEWEST_SECTORS, PARTITION_NAME, SECTOR_SIZE
+from host_tools.userfile import Problem, describe, problem
 
 MAX_CHANNELS = 32
 """The most channels of a node."""
@@ -20,6 +23,90 @@ _MIN_SHUNT = -(-_ADC_LOW_UV * 1000 // _BREAK_UA)
 _MAX_SHUNT = _ADC_HIGH_UV * 1000 // _FAILURE_UA
 
 
+def node_problems(node: Node) -> Iterator[Problem]:
+    """What is wrong with the tables of the node itself. The node may be a salvaged one."""
+    match node:
+        case Node(spool=spool):
+            yield from _spool_problems(spool)
+    match node:
+        case Node(ntp=servers):
+            yield from _same_server("ntp", servers, "this time server stands")
+    match node:
+        case Node(broker=brokers):
+            yield from _same_server("broker", brokers, "a broker at this host and port stands")
+
+
+def board_problems(board: Board) -> Iterator[Problem]:
+    """What the board's partitions lack."""
+    name = describe(board.name)
+    remedy = (
+        f'Give its file a [[partition]] with name = "{PARTITION_NAME}", type = "data", subtype = 0x41 and a '
+        f"size of {FEWEST_SECTORS * SECTOR_SIZE:#x} or more."
+    )
+    found = next((each for each in board.partition_table() if each.name == PARTITION_NAME), None)
+    if found is None:
+        yield problem(
+            ("board",),
+            f"the board {name} has no partition '{PARTITION_NAME}', which keeps the readings until a broker "
+            f"has them. {remedy}",
+        )
+    elif found.type != partitions.TYPE_DATA:
+        yield problem(
+            ("board",),
+            f"the partition '{PARTITION_NAME}' of the board {name} is not of type \"data\", so the node does "
+            f"not find it. {remedy}",
+        )
+    elif found.size < FEWEST_SECTORS * SECTOR_SIZE:
+        yield problem(
+            ("board",),
+            f"the partition '{PARTITION_NAME}' of the board {name} has {found.size:#x} bytes, which is too "
+            f"small for a ring of {FEWEST_SECTORS} sectors. {remedy}",
+        )
+
+
+def spool_warnings(node: NodeFile) -> Iterator[Problem]:
+    """What works, but not as its writer will have meant it."""
+    spool = node.spool
+    if spool.time is None:
+        return
+    together = sum(channels(sensor) * (1 + spool.time // sensor.period) for sensor in node.sensors.values())
+    if together < 2:
+        yield problem(
+            ("spool", "time"),
+            "the node takes its next reading later than that, so there is never more than one to write. "
+            'Raise it, or write policy = "each", which costs the same and loses nothing.',
+        )
+
+
+def channels(sensor: Sensor) -> int:
+    """How many readings one measurement gives."""
+    return _BME280_CHANNELS if isinstance(sensor, Bme280) else 1
+
+
+def _spool_problems(spool: Spool) -> Iterator[Problem]:
+    bounds = {"readings": spool.readings, "time": spool.time}
+    for key, value in bounds.items():
+        path = ("spool", key)
+        if spool.policy == "batch" and value is None:
+            text = (
+                "this key is missing: a batch is written after so many readings, and after so much time at "
+                "the latest. Write both."
+            )
+            yield Problem(path, text, at=path[:1])
+        if spool.policy == "each" and value is not None:
+            text = 'only a batch has this key. Write policy = "batch", or leave the key out.'
+            yield problem(path, text)
+
+
+def _same_server(key: str, servers: Sequence[Server | Broker], what: str) -> Iterator[Problem]:
+    known: set[tuple[str, int]] = set()
+    for index, server in enumerate(servers):
+        place = (server.host.removesuffix(".").casefold(), server.port)
+        if place in known:
+            yield problem((key, index), f"{what} in the list twice. Keep it once.")
+        known.add(place)
+
+
 def sensor_problems(sensors: Mapping[str, Sensor]) -> Iterator[Problem]:
     """What is wrong within each sensor, and with their number. Sensors may be salvaged ones."""
     for name, sensor in sensors.items():
@@ -29,11 +116,11 @@ def sensor_problems(sensors: Mapping[str, Sensor]) -> Iterator[Problem]:
         match sensor:
             case CurrentLoop(range=(low, high), decimals=decimals):
                 yield from _range_problems(name, low, high, decimals)
-    channels = sum(_BME280_CHANNELS if isinstance(sensor, Bme280) else 1 for sensor in sensors.values())
-    if channels > MAX_CHANNELS:
+    total = sum(map(channels, sensors.values()))
+    if total > MAX_CHANNELS:
         yield problem(
             ("sensors",),
-            f"the sensors have {channels} channels, and a node has at most {MAX_CHANNELS} "
+            f"the sensors have {total} channels, and a node has at most {MAX_CHANNELS} "
             f"(a bme280 has {_BME280_CHANNELS}, the others 1). Give some to another node.",
         )
 

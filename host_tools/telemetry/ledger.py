@@ -2,13 +2,15 @@
 
 A node numbers its readings from 0, without a gap, within an epoch. So what is missing is known exactly,
 and what came twice too, from the intervals of numbers that were seen. There is one interval as long as
-nothing is missing, however many readings there are.
+nothing is missing, however many readings there are. Some losses the node announces: a spool that was full
+too long, or damaged. A loss that it does not know of must never be.
 """
 
-from bisect import bisect_right
 from enum import Enum
 
-_EPOCHS = 64  # kept open for each node; a node that restarts more often has its oldest counted for good
+from host_tools.telemetry.intervals import Intervals
+
+_EPOCHS = 64  # kept open for each node; a node with more has its oldest counted for good
 _INTERVALS = 4096  # in an epoch; beyond that the oldest hole is counted as lost for good
 
 
@@ -22,51 +24,71 @@ class Verdict(Enum):
 
 
 class _Epoch:
-    """The numbers seen in an epoch, as sorted half-open intervals `starts[i] <= seq < ends[i]`."""
+    """The numbers of an epoch: those that were seen, and those that the node has announced as lost."""
 
-    def __init__(self, first: int) -> None:
-        self._first = first  # where a hole would begin
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._closed = 0  # numbers in holes that were given up
+    def __init__(self, first: int | None) -> None:
+        self._first = first  # where a hole would begin; None: at the lowest number seen
+        self._seen = Intervals()
+        self._announced = Intervals()
+        self._given_up = 0  # numbers that were never seen, though they are in `_seen`
+        self._given_up_announced = 0
 
     def add(self, seq: int) -> Verdict:
-        starts, ends = self._starts, self._ends
-        at = bisect_right(starts, seq)  # the intervals before `at` start at or below seq
-        if at and seq < ends[at - 1]:
+        seen = self._seen
+        is_late = bool(seen) and seq < seen.stop
+        if not seen.add(seq, seq + 1):
             return Verdict.DUPLICATE
-        verdict = Verdict.LATE if at < len(starts) else Verdict.NEW
-        joins_left = at > 0 and ends[at - 1] == seq
-        joins_right = at < len(starts) and starts[at] == seq + 1
-        if joins_left and joins_right:
-            ends[at - 1] = ends.pop(at)
-            del starts[at]
-        elif joins_left:
-            ends[at - 1] = seq + 1
-        elif joins_right:
-            starts[at] = seq
-        else:
-            starts.insert(at, seq)
-            ends.insert(at, seq + 1)
-        self._first = min(self._first, seq)
-        if len(starts) > _INTERVALS:
-            self._closed += starts[1] - ends[0]
-            ends[0] = ends.pop(1)
-            del starts[1]
-        return verdict
+        if seen.pieces > _INTERVALS:
+            self._give_up(*seen.first_hole)
+        return Verdict.LATE if is_late else Verdict.NEW
+
+    def explain(self, first: int, last: int) -> int:
+        new = self._announced.add(first, last + 1)
+        if self._announced.pieces > _INTERVALS:
+            start, stop = self._announced.first
+            if self._seen:
+                self._give_up(max(start, self._start), min(stop, self._seen.stop))
+            self._announced.drop_first()
+        return new
+
+    def _give_up(self, start: int, stop: int) -> None:
+        """Count for good what was not seen from `start` to before `stop`."""
+        if start < stop:
+            announced = self._unseen_announced(start, stop)
+            self._given_up += self._seen.add(start, stop)
+            self._given_up_announced += announced
+
+    def _unseen_announced(self, start: int, stop: int) -> int:
+        numbers = 0
+        for since, upto in self._announced.within(start, stop):
+            numbers += upto - since - sum(end - begin for begin, end in self._seen.within(since, upto))
+        return numbers
+
+    @property
+    def _start(self) -> int:
+        return self._seen.start if self._first is None else min(self._first, self._seen.start)
 
     @property
     def lost(self) -> int:
         """The numbers between the first and the last that were not seen."""
-        seen = sum(self._ends) - sum(self._starts)
-        return self._ends[-1] - self._first - seen + self._closed
+        if not self._seen:
+            return 0
+        return self._seen.stop - self._start - self._seen.count + self._given_up
+
+    @property
+    def announced(self) -> int:
+        """Those of `lost` that were announced."""
+        if not self._seen:
+            return 0
+        return self._unseen_announced(self._start, self._seen.stop) + self._given_up_announced
 
 
 class _Node:
     def __init__(self) -> None:
-        self.epochs: dict[str, _Epoch] = {}  # in the order in which they were first seen
+        self.epochs: dict[str, _Epoch] = {}  # in the order in which they were first heard of
         self.is_fresh = True
         self.lost = 0  # in epochs that are no longer kept
+        self.announced = 0
 
 
 class Ledger:
@@ -92,14 +114,7 @@ class Ledger:
 
     def add(self, node: str, epoch: str, seq: int) -> Verdict:
         """Enter a reading and say what it is."""
-        entry = self._nodes.setdefault(node, _Node())
-        if epoch not in entry.epochs:
-            from_zero = self._from_start or not entry.is_fresh
-            entry.epochs[epoch] = _Epoch(0 if from_zero else seq)
-            entry.is_fresh = False
-            if len(entry.epochs) > _EPOCHS:
-                entry.lost += entry.epochs.pop(next(iter(entry.epochs))).lost
-        verdict = entry.epochs[epoch].add(seq)
+        verdict = self._epoch(node, epoch).add(seq)
         if verdict is Verdict.DUPLICATE:
             self.duplicates += 1
         else:
@@ -107,9 +122,39 @@ class Ledger:
             self.late += verdict is Verdict.LATE
         return verdict
 
+    def explain(self, node: str, epoch: str, first: int, last: int) -> int:
+        """Enter that the node has announced the readings from `first` to `last` as lost; returns how many of
+        them it had not announced before. May come before the readings around them."""
+        return self._epoch(node, epoch).explain(first, last)
+
+    def _epoch(self, node: str, epoch: str) -> _Epoch:
+        entry = self._nodes.setdefault(node, _Node())
+        if epoch not in entry.epochs:
+            from_zero = self._from_start or not entry.is_fresh
+            entry.epochs[epoch] = _Epoch(0 if from_zero else None)
+            entry.is_fresh = False
+            if len(entry.epochs) > _EPOCHS:
+                oldest = entry.epochs.pop(next(iter(entry.epochs)))
+                entry.lost += oldest.lost
+                entry.announced += oldest.announced
+        return entry.epochs[epoch]
+
     @property
     def lost(self) -> int:
         """Readings of all nodes that should have come and did not; one that comes late lowers it again."""
         return sum(
             node.lost + sum(epoch.lost for epoch in node.epochs.values()) for node in self._nodes.values()
         )
+
+    @property
+    def announced(self) -> int:
+        """Those of `lost` that their nodes have announced."""
+        return sum(
+            node.announced + sum(epoch.announced for epoch in node.epochs.values())
+            for node in self._nodes.values()
+        )
+
+    @property
+    def unexplained(self) -> int:
+        """Those of `lost` that nobody knows of: there must be none, once all is delivered."""
+        return self.lost - self.announced

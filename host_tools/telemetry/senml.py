@@ -4,35 +4,40 @@ Decoding is strict: what the wire does not have is refused, never skipped, for a
 alters readings unnoticed. Numbers stay decimal, digit for digit.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
+from typing import Literal, NoReturn, get_args
 
-from host_tools.errors import LimpetError
 from host_tools.pki.names import is_node_id
+from host_tools.telemetry.payload import WHOLE_BELOW, PayloadError, is_plain_text, parse, whole_number
+
+Quality = Literal["synced", "holdover", "recovered", "unknown"]
+"""How the time of a reading came about: docs/wire.md."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*")  # RFC 8428 §4.5.1
 _EPOCH = re.compile(r"[0-9a-f]{8}")
 
-_BASE_FIELDS = {"bn": str, "bt": Decimal, "bu": str}
-_FIRST_ONLY = ("epoch", "seq")
-_RECORD_FIELDS = {"n": str, "t": Decimal, "u": str, "v": Decimal, "vs": str, "q": str}
-_KNOWN = {*_BASE_FIELDS, *_FIRST_ONLY, *_RECORD_FIELDS, "bver"}
+_PACK_FIELDS = {"bt": Decimal, "epoch": str}  # in the first record only
+_GROUP_FIELDS = {"bn": str, "bu": str, "seq": Decimal}  # in the first record of a group only
+_RECORD_FIELDS = {
+    "step": Decimal,
+    "t": Decimal,
+    "tq": str,
+    "tu": Decimal,
+    "v": Decimal,
+    "vs": str,
+    "q": str,
+}
+_FIELDS = _PACK_FIELDS | _GROUP_FIELDS | _RECORD_FIELDS
 
+_QUALITIES: dict[str, Quality] = {quality: quality for quality in get_args(Quality) if quality != "synced"}
 _RELATIVE_BELOW = 2**28  # seconds: a smaller time is relative to the receiver's now (RFC 8428 §4.5.3)
 _TIME_BELOW = 253402300800  # seconds: the year 10000, where Python's dates end
-_SEQ_BELOW = 2**53  # what every JSON reader keeps exactly (RFC 8259 §6)
 _DIGITS = 18
 _DECIMALS = 9
 _TEXT_LENGTH = 64
-_SENML_VERSION = 10
-
-
-class PayloadError(LimpetError):
-    """A payload is not what docs/wire.md describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,9 @@ class Reading:
     """One reading as it left the node. (node, epoch, seq) names it for good.
 
     `value` has exactly the digits that were sent, in `unit` (SenML units, RFC 8428 §12.1), and is None in a
-    bad reading; then `reason` says why. `unix_ms` is when it was taken, in milliseconds since 1970, UTC.
+    bad reading; then `reason` says why. `unix_ms` is when it was taken, in milliseconds since 1970, UTC. With
+    the quality "unknown" that is the earliest possible time, and the reading may have been taken up to
+    `later_s` seconds later, None when nobody can tell; with any other it is the time, and `later_s` is 0.
     """
 
     node: str
@@ -51,97 +58,109 @@ class Reading:
     value: Decimal | None
     reason: str
     unix_ms: int
+    quality: Quality = "synced"
+    later_s: int | None = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """What holds for the records from one with a name to the next such."""
+
+    sender: str
+    channel: str
+    unit: str
+    seq: int  # of the record read last
+    step: int = 1
 
 
 def decode(payload: bytes, node: str | None = None) -> list[Reading]:
-    """The readings of a pack, in its order.
+    """The readings of a pack, in the order of their sequence numbers.
 
     `node` is the one that the topic names: the broker vouches for topics, not for payloads, so a pack that
     bears another node's name is refused. Raises PayloadError, which names the record (from 1) and the fault.
     """
-    records = _parse(payload)
+    records = _records(payload)
     first = records[0]
     epoch = first.get("epoch")
-    seq = first.get("seq")
     if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
         _refuse(1, "'epoch' must be 8 hex digits in lower case")
-    if not isinstance(seq, Decimal) or seq.as_tuple().exponent != 0 or not 0 <= seq < _SEQ_BELOW:
-        _refuse(1, "'seq' must be a whole number from 0")
-    base: dict[str, object] = {}
-    readings = []
-    for index, record in enumerate(records):
-        _check_fields(index + 1, record)
-        base.update((key, record[key]) for key in _BASE_FIELDS if key in record)
-        readings.append(_resolve(index + 1, record, base, epoch, int(seq) + index, node))
-    return readings
-
-
-def _parse(payload: bytes) -> list[Mapping[str, object]]:
-    try:
-        # Whole numbers become Decimal as well, so that a value is of one type and `true` is never a number.
-        pack = json.loads(
-            payload.decode(),
-            parse_float=Decimal,
-            parse_int=Decimal,
-            parse_constant=_no_constant,
-            object_pairs_hook=_no_repeats,
+    group: _Group | None = None
+    readings: dict[int, Reading] = {}
+    for number, record in enumerate(records, 1):
+        _check_fields(number, record)
+        group = _next(number, record, group, node)
+        if group.seq in readings:
+            _refuse(number, f"the sequence number {group.seq} is there twice")
+        value, reason = _value(number, record)
+        unix_ms = _time(number, record, first.get("bt"))
+        quality, later_s = _quality(number, record)
+        readings[group.seq] = Reading(
+            group.sender,
+            epoch,
+            group.seq,
+            group.channel,
+            group.unit,
+            value,
+            reason,
+            unix_ms,
+            quality,
+            later_s,
         )
-    except UnicodeDecodeError as error:
-        raise PayloadError(f"the payload is not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise PayloadError(f"the payload is not JSON at character {error.pos}: {error.msg}") from None
-    except RecursionError:
-        raise PayloadError("the payload is nested too deep") from None
+    return [readings[seq] for seq in sorted(readings)]
+
+
+def _records(payload: bytes) -> list[dict[str, object]]:
+    pack = parse(payload)
     if not isinstance(pack, list) or not pack or not all(isinstance(record, dict) for record in pack):
         raise PayloadError("the payload is not a SenML pack: a list of at least one record")
     return pack
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise PayloadError(f"the payload has {name}, which JSON does not have")
-
-
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise PayloadError("a record has the same field twice")
-    return record
-
-
 def _check_fields(number: int, record: Mapping[str, object]) -> None:
     for key, value in record.items():
-        if key not in _KNOWN:
+        if key not in _FIELDS:
             _refuse(number, f"{key[:_TEXT_LENGTH]!r} is not a field of this wire")
-        if key in _FIRST_ONLY and number > 1:
+        if key in _PACK_FIELDS and number > 1:
             _refuse(number, f"{key!r} may stand in the first record only")
-        expected = _BASE_FIELDS.get(key) or _RECORD_FIELDS.get(key)
-        if expected and not isinstance(value, expected):
+        if key in _GROUP_FIELDS and "bn" not in record:
+            _refuse(number, f"{key!r} may stand only where a group begins, with 'bn'")
+        expected = _FIELDS[key]
+        if not isinstance(value, expected):
             _refuse(number, f"{key!r} must be a {'text' if expected is str else 'number'}")
-    version = record.get("bver", Decimal(_SENML_VERSION))
-    if not isinstance(version, Decimal) or version > _SENML_VERSION:
-        _refuse(number, f"SenML version {_SENML_VERSION} is the newest that is understood")
 
 
-def _resolve(
-    number: int,
-    record: Mapping[str, object],
-    base: Mapping[str, object],
-    epoch: str,
-    seq: int,
-    node: str | None,
-) -> Reading:
-    """Join a record with the base fields that hold for it (RFC 8428 §4.6)."""
-    name = f"{base.get('bn', '')}{record.get('n', '')}"
+def _next(number: int, record: Mapping[str, object], group: _Group | None, node: str | None) -> _Group:
+    """The group at this record, with the record's sequence number."""
+    if "bn" in record or group is None:
+        return _open(number, record, group, node)
+    if "step" in record:
+        group.step = _whole(number, record, "step", 1)
+    group.seq += group.step
+    if group.seq >= WHOLE_BELOW:
+        _refuse(number, "'step' leads to a sequence number that is too large")
+    return group
+
+
+def _open(number: int, record: Mapping[str, object], before: _Group | None, node: str | None) -> _Group:
+    name = str(record.get("bn", ""))
     sender, slash, channel = name.partition("/")
     if not is_node_id(sender) or not slash or not _NAME.fullmatch(channel):
         _refuse(number, f"{name[:_TEXT_LENGTH]!r} is not a name like node/sensor/quantity")
+    if before and sender != before.sender:
+        _refuse(number, f"it speaks for {sender!r} in a pack of {before.sender!r}")
     if node is not None and sender != node:
         _refuse(number, f"it speaks for {sender!r} on the topic of {node!r}")
-    unit = record.get("u", base.get("bu"))
-    if not isinstance(unit, str) or not _is_plain_text(unit):
+    unit = record.get("bu", before.unit if before else None)
+    if not isinstance(unit, str) or not is_plain_text(unit, _TEXT_LENGTH):
         _refuse(number, "it has no unit, or one that cannot be printed")
-    value, reason = _value(number, record)
-    return Reading(sender, epoch, seq, channel, unit, value, reason, _time(number, record, base))
+    if "step" in record:
+        _refuse(number, "'step' may not stand where a group begins: there is no record to count from")
+    return _Group(sender, channel, unit, _whole(number, record, "seq", 0))
+
+
+def _whole(number: int, record: Mapping[str, object], key: str, least: int) -> int:
+    value = whole_number(record.get(key), least)
+    return _refuse(number, f"{key!r} must be a whole number from {least}") if value is None else value
 
 
 def _value(number: int, record: Mapping[str, object]) -> tuple[Decimal | None, str]:
@@ -151,14 +170,19 @@ def _value(number: int, record: Mapping[str, object]) -> tuple[Decimal | None, s
         if not _is_plain_number(value):
             _refuse(number, f"'v' has more than {_DIGITS} digits or {_DECIMALS} decimals, or an exponent")
         return value, ""
-    if value is None and record.get("q") == "bad" and isinstance(reason, str) and _is_plain_text(reason):
+    if (
+        value is None
+        and record.get("q") == "bad"
+        and isinstance(reason, str)
+        and is_plain_text(reason, _TEXT_LENGTH)
+    ):
         return None, reason
     return _refuse(number, "it must have either 'v', or 'q':\"bad\" and a printable reason in 'vs'")
 
 
-def _time(number: int, record: Mapping[str, object], base: Mapping[str, object]) -> int:
+def _time(number: int, record: Mapping[str, object], base: object) -> int:
     seconds = Decimal(0)
-    for part in (base.get("bt"), record.get("t")):
+    for part in (base, record.get("t")):
         if isinstance(part, Decimal):
             if not _is_plain_number(part):
                 _refuse(number, "its time has too many digits")
@@ -171,15 +195,25 @@ def _time(number: int, record: Mapping[str, object], base: Mapping[str, object])
     return int(milliseconds)
 
 
+def _quality(number: int, record: Mapping[str, object]) -> tuple[Quality, int | None]:
+    """How the time came about, and by how many seconds it may be later."""
+    word = record.get("tq")
+    quality: Quality = "synced"
+    if word is not None:
+        if word not in _QUALITIES:
+            _refuse(number, f"'tq' must be one of {', '.join(_QUALITIES)}")
+        quality = _QUALITIES[str(word)]
+    if quality != "unknown":
+        if "tu" in record:
+            _refuse(number, "'tu' may stand only beside 'tq':\"unknown\"")
+        return quality, 0
+    return quality, _whole(number, record, "tu", 0) if "tu" in record else None
+
+
 def _is_plain_number(value: Decimal) -> bool:
     """Whether the number is one that a node prints; a sum of two such is exact, and its text is short."""
     _, digits, exponent = value.as_tuple()
     return len(digits) <= _DIGITS and isinstance(exponent, int) and -_DECIMALS <= exponent <= 0
-
-
-def _is_plain_text(text: str) -> bool:
-    """Whether the text may go to a terminal and into a table: short, and no control characters."""
-    return 0 < len(text) <= _TEXT_LENGTH and text.isprintable()
 
 
 def _refuse(number: int, fault: str) -> NoReturn:

@@ -12,17 +12,17 @@ import struct
 import termios
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from host_tools import parts as pypi_parts
 from host_tools.boards import Board
 from host_tools.virtual import adc
 from host_tools.virtual.chip import Console, Process
 from host_tools.virtual.gateway import Gateway
-from host_tools.virtual.radio import Station, auth_mode
+from host_tools.virtual.radio import GATEWAY, Station, auth_mode
 from host_tools.virtual.serial_port import PtyPort
 from host_tools.virtual.wire import Requests, reply
 from host_tools.virtual.world import BusError, World
@@ -32,6 +32,7 @@ HEAP = 256 * 1024
 because objects of the 64-bit port take about twice the bytes, and rounded up."""
 
 _EPOCH_2000 = 946684800
+_DNS = (GATEWAY, 53)
 
 
 class ResetCause(IntEnum):
@@ -51,6 +52,22 @@ _ROM_REASON = {
     ResetCause.WATCHDOG: "0x8 (TG1WDT_SYS_RESET)",
     ResetCause.DEEP_SLEEP: "0x5 (DEEPSLEEP_RESET)",
 }
+
+
+How = Literal["before", "torn", "after"]
+
+
+@dataclass(frozen=True)
+class PowerCut:
+    """The power fails at the `operation`-th program or erase of the flash, counted from 1 at each reset, of
+    those at addresses from `start` on and below `end`: before it, in the middle of it (the `seed` says
+    which part of it is done), or after it."""
+
+    operation: int
+    how: How = "torn"
+    seed: int = 0
+    start: int = 0
+    end: int | None = None
 
 
 @dataclass
@@ -86,10 +103,12 @@ class VirtualBoard:
         self.output = on_output
         self.pins: dict[int, Pin] = {}
         self.boots = 0
+        self.is_on = False
         self.station = Station(mac, world.access_points, time.monotonic)
         self.gateway = Gateway(self.station.is_up)
         self._heap = heap
         self._clock_set = clock_set
+        self._cut: PowerCut | None = None
         self._process: Process | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._watchdog_time = 0.0
@@ -103,15 +122,17 @@ class VirtualBoard:
         self._console = Console(self._printed, self._stop_code)
         self.port = PtyPort(self._console.type, self._console.hear)
 
-    async def power_on(self) -> None:
+    async def power_on(self, cut: PowerCut | None = None) -> None:
+        """With a `cut` the board goes off by itself when that happens, and stays off."""
+        self._cut = cut
+        self.is_on = True
         self._rtc_memory = b""
         self._clock_offset = 0 if self._clock_set else _EPOCH_2000 - int(time.time())
         self._start(ResetCause.POWER_ON)
 
     async def power_off(self) -> None:
         """Cut the power: whatever the firmware was doing, it does not finish it."""
-        self._stop()
-        self.station.reset()
+        self._power_fails(b"")
 
     async def reset(self) -> None:
         """Press the reset button (EN). To the ESP32 that is a power-on: RTC memory and clock are lost."""
@@ -121,6 +142,7 @@ class VirtualBoard:
     async def close(self) -> None:
         self._stop()
         await self.gateway.close()
+        await self.world.name_server.close()
         self.port.close()
         self._console.close()
 
@@ -234,6 +256,7 @@ class VirtualBoard:
         return json.dumps(
             {
                 "flash": str(self.flash.resolve()),
+                "cut": self._cut and asdict(self._cut),
                 "umqtt": str(pypi_parts.umqtt_simple()),
                 "mac": list(self.mac),
                 "reset_cause": int(self._cause),
@@ -328,7 +351,10 @@ class VirtualBoard:
         words = json.loads(payload)
         if not self.station.is_up():
             raise OSError(errno.EIO, "no network")
-        return json.dumps({"port": await self.gateway.port_for(words["host"], words["port"])}).encode()
+        host, port = words["host"], words["port"]
+        if (host, port) == _DNS:
+            host, port = "127.0.0.1", await self.world.name_server.open()
+        return json.dumps({"port": await self.gateway.port_for(host, port)}).encode()
 
     def _feed(self, _: bytes) -> None:
         if self._watchdog:
@@ -346,6 +372,11 @@ class VirtualBoard:
     def _soft_reset(self, _: bytes) -> None:
         self._end_process()  # the watchdog goes on, and what was typed is read by the next REPL
         self._start(ResetCause.SOFT)
+
+    def _power_fails(self, _: bytes) -> None:
+        self._stop()
+        self.station.reset()
+        self.is_on = False
 
     def _in_mode(self, payload: bytes) -> None:
         self._raw = payload == b"\x01"
@@ -379,6 +410,7 @@ class VirtualBoard:
         "f": _feed,
         "R": _hard_reset,
         "S": _soft_reset,
+        "P": _power_fails,
         "D": _sleep,
     }
 

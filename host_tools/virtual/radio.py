@@ -16,6 +16,9 @@ BEACON_TIMEOUT = 200
 NO_AP_FOUND = 201
 WRONG_PASSWORD = 202
 
+GATEWAY = "10.0.0.1"
+"""The access point's router; it is the network's name server too."""
+
 NOT_STARTED = "Wifi Not Started"
 BUSY = "Wifi Internal Error"
 """Texts of the OSErrors that refuse a call."""
@@ -114,7 +117,7 @@ class Station:
         status = self.status()
         joined = self._joined
         wanted = self._wanted[0] if self._wanted else ""
-        address = ["10.0.0.42", "255.255.255.0", "10.0.0.1", "10.0.0.1"] if joined else ["0.0.0.0"] * 4
+        address = ["10.0.0.42", "255.255.255.0", GATEWAY, GATEWAY] if joined else ["0.0.0.0"] * 4
         return {
             "status": status,
             "rssi": joined.rssi if joined else 0,

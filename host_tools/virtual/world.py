@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from host_tools.virtual.name_server import NameServer
 from host_tools.virtual.parts import AnalogSource, I2CDevice, OneWireDevice
 from host_tools.virtual.radio import AccessPoint
 
@@ -77,3 +78,5 @@ class World:
     inputs: dict[int, Callable[[], int]] = field(default_factory=dict)
     """Levels put on input pins from outside, by GPIO."""
     access_points: list[AccessPoint] = field(default_factory=list)
+    name_server: NameServer = field(default_factory=NameServer)
+    """The one that DHCP names, wherever the board joins."""

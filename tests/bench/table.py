@@ -1,13 +1,17 @@
 """A benchmark's rows, as docs/benchmarks.md and build/bench.json show them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `ratio` is the value divided by the peer's; `met` is None where there is no target."""
+    """One figure. `ratio` is the value divided by the peer's; `met` is None where there is no target.
+
+    `note` says in a sentence or two what exactly was measured.
+    """
 
     name: str
     value: float
@@ -16,15 +20,17 @@ class Row:
     ratio: float | None = None
     target: str = ""
     met: bool | None = None
+    note: str = ""
 
 
-def write_json(rows: list[Row], path: Path) -> None:
+def write_json(rows: Sequence[Row], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
-def markdown(title: str, rows: list[Row]) -> str:
-    """The rows as a Markdown table under a heading."""
+def markdown(title: str, rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table under a heading, and their notes as its footnotes."""
+    notes = list(dict.fromkeys(row.note for row in rows if row.note))
     lines = [
         f"## {title}",
         "",
@@ -32,11 +38,13 @@ def markdown(title: str, rows: list[Row]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
+        name = f"{row.name}[^{notes.index(row.note) + 1}]" if row.note else row.name
         ratio = "" if row.ratio is None else f"{number(row.ratio)}×"
         met = {None: "", True: "yes", False: "**no**"}[row.met]
-        value = f"{number(row.value)} {row.unit}"
-        lines.append(f"| {row.name} | {value} | {row.compared_with} | {ratio} | {row.target} | {met} |")
-    return "\n".join(lines) + "\n"
+        value = f"{number(row.value)} {row.unit}".strip()
+        lines.append(f"| {name} | {value} | {row.compared_with} | {ratio} | {row.target} | {met} |")
+    footnotes = [f"[^{i}]: {note}" for i, note in enumerate(notes, 1)]
+    return "\n".join([*lines, "", *footnotes]) + "\n"
 
 
 def number(value: float) -> str:

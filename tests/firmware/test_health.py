@@ -13,9 +13,11 @@ class Part:
             setattr(self, name, value)
 
 
-class Queue:
+class Spool:
+    boot = 5
     capacity = 128
     lost = 7
+    damaged = 2
 
     def __len__(self):
         return 12
@@ -24,11 +26,15 @@ class Queue:
 def text(sensors=(), error=None, rssi=-60, cause=1):
     machine._boot["reset_cause"] = cause
     return health(
-        Part(trust="synced", uptime_ms=lambda: 61999),
-        Queue(),
+        Part(trust_text=lambda: "synced", uptime_ms=lambda: 61999, drift=-125),
+        Spool(),
         Part(joins=3, rssi=lambda: rssi),
-        Part(sensors=[Part(name=name, reason=reason) for name, reason in sensors]),
-        Part(connects=4, error=error),
+        Part(
+            sensors=[Part(name=name, reason=reason) for name, reason in sensors],
+            lateness=lambda: 3,
+            missed=1,
+        ),
+        Part(connects=4, error=error, session=Part(malformed=6)),
     )
 
 
@@ -38,11 +44,17 @@ def test_health_has_the_documented_keys_and_values():
     assert told == {
         "uptime": 61,
         "clock": "synced",
+        "drift": -12.5,
         "reset": "power-on",
-        "queue": 12,
-        "queue_size": 128,
+        "boot": 5,
+        "spool": 12,
+        "spool_size": 128,
         "lost": 7,
+        "damaged": 2,
+        "late_ms": 3,
+        "missed": 1,
         "connects": 4,
+        "malformed": 6,
         "joins": 3,
         "rssi": -60,
         "error": None,

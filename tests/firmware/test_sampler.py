@@ -27,13 +27,17 @@ class Time:
     def uptime_ms(self):  # it is the clock too
         return self.ticks - self.start
 
+    def now(self):
+        self.s, self.ms = divmod(self.uptime_ms(), 1000)
 
-class Queue:
+
+class Spool:
     def __init__(self):
         self.readings = []
 
-    def append(self, uptime_ms, channel, reason, value):
-        self.readings.append((uptime_ms, channel, reason, value))
+    def append(self, s, ms, channel, reason, value):
+        assert 0 <= ms < 1000
+        self.readings.append((s * 1000 + ms, channel, reason, value))
 
 
 class Driver:
@@ -75,7 +79,7 @@ def _given(driver):
 
 
 def bench(*drivers, period=1000, ticks=0):
-    """A sampler for drivers made by functions of the time: (sampler, time, queue, drivers)."""
+    """A sampler for drivers made by functions of the time: (sampler, time, spool, drivers)."""
     time = Time(ticks)
     made = [driver(time) for driver in drivers]
     pending = made[:]
@@ -83,9 +87,9 @@ def bench(*drivers, period=1000, ticks=0):
     module.log = lambda who, what: said.append((who, str(what)))
     said.clear()
     module.sensors = type("sensors", (), {"make": lambda spec: _given(pending.pop(0))})
-    queue = Queue()
+    spool = Spool()
     specs = [{"name": "s%d" % i, "kind": "x", "period_ms": period} for i in range(len(made))]
-    return Sampler(specs, time, queue), time, queue, made
+    return Sampler(specs, time, spool), time, spool, made
 
 
 said = []
@@ -106,12 +110,12 @@ def run_for(sampler, time, ms, late=0, most=1000):
 
 
 def test_samples_stay_on_the_grid_however_late_each_turn_comes():
-    sampler, time, queue, (driver,) = bench(lambda t: Driver(t, wait=9, takes=3))
+    sampler, time, spool, (driver,) = bench(lambda t: Driver(t, wait=9, takes=3))
     run_for(sampler, time, 100000, late=7)
     assert len(driver.starts) == 100
     # A turn comes at most a pause limit late; the grid does not move.
     assert all(0 <= at - 1000 * i <= 40 for i, at in enumerate(driver.starts)), driver.starts
-    assert [at for at, channel, _, _ in queue.readings if channel == 0] == driver.starts
+    assert [at for at, channel, _, _ in spool.readings if channel == 0] == driver.starts
 
 
 def test_deadlines_that_passed_are_skipped_not_made_up_for():
@@ -134,16 +138,16 @@ def test_the_grid_goes_on_over_the_wrap_of_ticks():
 
 
 def test_the_wait_counts_from_the_end_of_start_and_the_time_from_its_beginning():
-    sampler, time, queue, _ = bench(lambda t: Driver(t, wait=50, takes=20))
+    sampler, time, spool, _ = bench(lambda t: Driver(t, wait=50, takes=20))
     run_for(sampler, time, 900, most=5)  # the driver itself checks that it is not read too early
-    assert queue.readings == [(0, 0, 0, 2150), (0, 1, 0, 4500)]
+    assert spool.readings == [(0, 0, 0, 2150), (0, 1, 0, 4500)]
 
 
 def test_failures_rest_1_2_4_periods_and_at_most_a_minute():
-    sampler, time, queue, (driver,) = bench(lambda t: Driver(t, [SensorError(CRC)]))
+    sampler, time, spool, (driver,) = bench(lambda t: Driver(t, [SensorError(CRC)]))
     run_for(sampler, time, 400000)
     assert gaps(driver.starts)[:9] == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]
-    assert {reason for _, _, reason, _ in queue.readings} == {CRC}
+    assert {reason for _, _, reason, _ in spool.readings} == {CRC}
     assert said == [("s0", "CRC error (SensorError(%d,))" % CRC)]  # told once
 
 
@@ -155,18 +159,18 @@ def test_a_period_above_a_minute_is_its_own_rest():
 
 def test_recovery_ends_the_rest():
     acts = [SensorError(VANISHED)] * 4 + ["ok", "ok", SensorError(VANISHED), "ok"]
-    sampler, time, queue, (driver,) = bench(lambda t: Driver(t, acts))
+    sampler, time, spool, (driver,) = bench(lambda t: Driver(t, acts))
     run_for(sampler, time, 20000)
     assert gaps(driver.starts)[:8] == [1000, 2000, 4000, 8000, 1000, 1000, 1000, 1000]
-    reasons = [reason for _, channel, reason, _ in queue.readings if channel == 0]
+    reasons = [reason for _, channel, reason, _ in spool.readings if channel == 0]
     assert reasons[:8] == [VANISHED] * 4 + [0, 0, VANISHED, 0]
     assert sampler.sensors[0].reason == 0
 
 
 def test_a_bad_channel_does_not_spoil_the_other():
-    sampler, time, queue, _ = bench(lambda t: Driver(t, [[0, OUT_OF_RANGE], "ok"]))
+    sampler, time, spool, _ = bench(lambda t: Driver(t, [[0, OUT_OF_RANGE], "ok"]))
     run_for(sampler, time, 900)
-    assert queue.readings == [(0, 0, 0, 2150), (0, 1, OUT_OF_RANGE, 0)]
+    assert spool.readings == [(0, 0, 0, 2150), (0, 1, OUT_OF_RANGE, 0)]
     assert sampler.sensors[0].reason == OUT_OF_RANGE
     run_for(sampler, time, 1000)
     assert sampler.sensors[0].reason == 0
@@ -182,9 +186,9 @@ def test_errors_of_the_bus_have_their_reasons():
         (SensorError(CRC, "scratchpad"), CRC),
     ):
         for act in (error, ("start", error)):
-            sampler, time, queue, _ = bench(lambda t, act=act: Driver(t, [act]))
+            sampler, time, spool, _ = bench(lambda t, act=act: Driver(t, [act]))
             run_for(sampler, time, 900)
-            assert queue.readings == [(0, 0, reason, 0), (0, 1, reason, 0)], (error, queue.readings)
+            assert spool.readings == [(0, 0, reason, 0), (0, 1, reason, 0)], (error, spool.readings)
             assert sampler.sensors[0].reason == reason
 
 
@@ -198,13 +202,13 @@ def test_a_drivers_mistake_is_a_fault_of_its_sensor_alone():
         RuntimeError(),
     ):
         for act in (error, ("start", error)):
-            sampler, time, queue, drivers = bench(
+            sampler, time, spool, drivers = bench(
                 lambda t: Driver(t), lambda t, act=act: Driver(t, [act]), lambda t: Driver(t)
             )
             run_for(sampler, time, 10000)
             assert len(drivers[0].starts) == len(drivers[2].starts) == 10
-            assert {r[2] for r in queue.readings if r[1] in (2, 3)} == {FAULT}
-            assert {r[2] for r in queue.readings if r[1] not in (2, 3)} == {0}
+            assert {r[2] for r in spool.readings if r[1] in (2, 3)} == {FAULT}
+            assert {r[2] for r in spool.readings if r[1] not in (2, 3)} == {0}
 
 
 def test_ctrl_c_in_a_driver_is_not_swallowed():
@@ -244,9 +248,9 @@ def test_channels_are_numbered_through_and_described():
 
 def test_a_driver_that_cannot_be_made_does_not_stop_the_others():
     refused = ValueError("invalid pin")
-    sampler, time, queue, _ = bench(lambda t: refused, lambda t: Driver(t))
+    sampler, time, spool, _ = bench(lambda t: refused, lambda t: Driver(t))
     run_for(sampler, time, 2500)
-    assert {channel for _, channel, _, _ in queue.readings} == {0, 1}
+    assert {channel for _, channel, _, _ in spool.readings} == {0, 1}
     assert sampler.channels[0][0] == "s1/temperature"
     assert (sampler.sensors[0].reason, sampler.sensors[1].reason) == (FAULT, 0)
     assert said == [("s0", "cannot be used (ValueError('invalid pin',))")]
@@ -261,9 +265,31 @@ def test_an_unknown_kind_is_refused_by_name():
         raise AssertionError("made")
 
 
+def test_lateness_and_missed_measurements_are_told():
+    sampler, time, spool, (driver,) = bench(lambda t: Driver(t))
+    steps = sampler.run()
+    pause = next(steps)
+    assert (pause, sampler.slack(), sampler.lateness(), sampler.missed) == (1000, 1000, 0, 0)
+    time.ticks += 1012  # a turn that came 12 ms late
+    next(steps)
+    assert (sampler.lateness(), sampler.missed) == (12, 0)
+    assert sampler.lateness() == 0  # told once
+    time.ticks += 988 + 2500  # blocked over two deadlines, as by a TLS handshake
+    assert next(steps) == 500
+    assert (sampler.lateness(), sampler.missed) == (2500, 2)
+    assert [at for at, channel, _, _ in spool.readings if channel == 0] == [0, 1012, 4500]
+    assert driver.starts == [0, 1012, 4500]  # each with its true time
+
+
+def test_the_rest_after_failures_is_not_missed():
+    sampler, time, _, _ = bench(lambda t: Driver(t, [SensorError(CRC)]))
+    run_for(sampler, time, 60000)
+    assert sampler.missed == 0
+
+
 def test_ten_thousand_steps_leave_no_heap_behind():
     class Void:
-        def append(self, uptime_ms, channel, reason, value):
+        def append(self, s, ms, channel, reason, value):
             pass
 
     class Lean(Driver):
@@ -274,7 +300,7 @@ def test_ten_thousand_steps_leave_no_heap_behind():
             out[0] = out[1] = 1
 
     sampler, time, _, _ = bench(lambda t: Lean(t))
-    sampler._queue = Void()
+    sampler._spool = Void()
     steps = sampler.run()
     for _ in range(100):
         time.ticks += next(steps)

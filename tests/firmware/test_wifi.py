@@ -56,7 +56,7 @@ class Air:
         return self._reason or (network.STAT_CONNECTING if self._wanted else network.STAT_IDLE)
 
     def ifconfig(self):
-        return ("10.0.0.42", "255.255.255.0", "10.0.0.1", "10.0.0.1")
+        return ("10.0.0.42", "255.255.255.0", "10.0.0.1", "10.0.0.53")
 
     def _go_on(self):
         if self.joined and self.joined not in self.passwords:
@@ -122,6 +122,11 @@ def test_the_first_network_in_reach_is_joined():
     assert (wifi.joins, wifi.rssi()) == (1, -61)
     assert said == ["joined 'plant', 10.0.0.42"]
     assert air.active_calls == [True]
+
+
+def test_the_name_server_is_the_one_that_the_network_names():
+    air = Air({"plant": "right one"})
+    assert station(air, [PLANT]).dns() == "10.0.0.53"
 
 
 def test_a_wrong_password_and_a_missing_network_move_on_to_the_next():

@@ -10,10 +10,12 @@ from typing import Any, Self
 
 from host_tools import boards, image
 from host_tools.broker import Broker, Kind, start_broker
+from host_tools.partitions import SECTOR
 from host_tools.pki import partition
 from host_tools.pki.authority import Authority
 from host_tools.pki.names import CONSOLE
 from host_tools.pki.partition import Identity
+from host_tools.telemetry import event
 from host_tools.telemetry.ledger import Ledger
 from host_tools.telemetry.senml import Reading, decode
 from host_tools.telemetry.subscriber import Message, Subscriber, TlsFiles
@@ -51,6 +53,16 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.02)
+
+
+def _with_spool(sectors: int | None) -> boards.Board:
+    board = boards.load_board("virtual")
+    if sectors is None:
+        return board
+    others = [each for each in board.partition if each.name != "spool"]
+    [spool] = [each for each in board.partition if each.name == "spool"]
+    smaller = [spool.model_copy(update={"size": sectors * SECTOR})] if sectors else []
+    return board.model_copy(update={"partition": [*others, *smaller]})
 
 
 class Node:
@@ -186,6 +198,7 @@ class Stand:
             "keepalive": 10,
             "health_s": 1,
             "batch_ms": 200,
+            "retry_ms": 300,
             "wifi": [{"ssid": NETWORK}],
             "brokers": [{"host": "127.0.0.1", "port": self.broker.port, "name": "localhost"}],
             "ntp": [{"host": "127.0.0.1", "port": self.time_server.port}],
@@ -199,8 +212,10 @@ class Stand:
         node_id: str = "n01",
         identity: Identity | bytes | None = None,
         files: Mapping[str, bytes] | None = None,
+        spool_sectors: int | None = None,
     ) -> Node:
-        """A node with its flash composed, not started. `identity` b"" leaves the partition blank."""
+        """A node with its flash composed, not started. `identity` b"" leaves the partition blank, and
+        `spool_sectors` makes the spool smaller than the board has it; with 0 it is not there at all."""
         contents = dict(image.firmware_files() if files is None else files)
         if files is None:
             contents[image.SETTINGS_NAME] = json.dumps(settings or self.settings()).encode()
@@ -208,7 +223,7 @@ class Stand:
             identity = self.authority.issue_node(node_id)
         encoded = identity if isinstance(identity, bytes) else partition.encode(identity)
         flash = self.folder / f"flash-{len(self.nodes)}.bin"
-        flash.write_bytes(image.compose(boards.load_board("virtual"), contents, encoded))
+        flash.write_bytes(image.compose(_with_spool(spool_sectors), contents, encoded))
         node = Node(self, node_id, flash)
         self.nodes.append(node)
         return node
@@ -237,7 +252,14 @@ class Stand:
         ledger = Ledger(from_start=True)
         for reading in self.readings(node):
             ledger.add(reading.node, reading.epoch, reading.seq)
+        for gap in self.gaps(node):
+            ledger.explain(node.id, gap.epoch, gap.first, gap.last)
         return ledger
+
+    def gaps(self, node: Node) -> list[event.Gap]:
+        """The losses that the node has told."""
+        told = [event.decode(payload) for payload in self.payloads(node, "event")]
+        return [each for each in told if isinstance(each, event.Gap)]
 
     def wait_for_readings(self, node: Node, count: int, channel: str = "") -> list[Reading]:
         try:

@@ -1,6 +1,8 @@
 """What is written for Mosquitto, and which Mosquitto is taken."""
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ def test_configuration_insists_on_certificates() -> None:
 
 def test_root_stays_root_to_read_the_key() -> None:
     assert "user root" in mosquitto.configuration(config(), Path("/run/acl"), as_root=True).splitlines()
+
+
+def test_a_persistent_one_saves_every_change(tmp_path: Path) -> None:
+    text = mosquitto.configuration(config(), Path("/run/acl"), as_root=False, store=tmp_path)
+    lines = text.splitlines()
+    assert "persistence false" not in lines
+    for line in ("persistence true", f"persistence_location {tmp_path}/", "autosave_on_changes true"):
+        assert lines.count(line) == 1, line
 
 
 @pytest.mark.parametrize(
@@ -135,6 +145,29 @@ def test_mosquitto_is_taken_where_it_is_installed(pki: Path) -> None:
     with start_broker(pki) as broker:
         assert broker.kind == "mosquitto"
         assert broker.title.startswith("Mosquitto 2.")
+
+
+@pytest.mark.skipif(
+    mosquitto.find_executable() is None, reason="Mosquitto is not installed: install the package `mosquitto`"
+)
+def test_pause_and_kill(pki: Path, tmp_path: Path) -> None:
+    with start_broker(pki, run_folder=tmp_path / "run", persistent=True) as broker:
+        broker.pause()
+        with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as client:
+            client.settimeout(0.3)
+            client.sendall(b"no TLS")
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            broker.resume()
+            client.settimeout(20)
+            with contextlib.suppress(ConnectionResetError):
+                client.recv(100)  # an alert, or the end
+        broker.kill()
+        assert not broker.alive
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", broker.port), timeout=5)
+    with start_broker(pki, port=broker.port, run_folder=tmp_path / "run", persistent=True) as again:
+        assert again.alive
 
 
 def test_a_broker_that_dies_says_its_last_words(

@@ -11,7 +11,7 @@ import pytest
 from host_tools import boards, image, parts, paths
 from tests.host.shell import DEADLINE, LIMPET, Running, environment, limpet, refused
 
-COMMANDS = ["", "demo", "virtual", "deploy", "doctor", "config", "config check"]
+COMMANDS = ["", "demo", "virtual", "deploy", "doctor", "config", "config check", "spool", "spool dump"]
 EXAMPLE = paths.ROOT / "docs" / "node.example.toml"
 DEAD_INDEX = "http://127.0.0.1:9/simple"
 
@@ -25,7 +25,7 @@ def test_help_says_what_it_does_in_80_columns(command: str) -> None:
     assert limpet(*command.split(), "-h").out == done.out
 
 
-@pytest.mark.parametrize("command", ["", "config"])
+@pytest.mark.parametrize("command", ["", "config", "spool"])
 def test_without_a_command_it_helps_and_that_was_no_use(command: str) -> None:
     done = limpet(*command.split())
     assert (done.code, "Commands" in done.out + done.err) == (2, True)
@@ -42,6 +42,7 @@ def test_without_a_command_it_helps_and_that_was_no_use(command: str) -> None:
         ("demo more", "unexpected extra argument"),
         ("deploy", "Missing option '--port'"),
         ("config check", "Missing argument"),
+        ("spool dump", "Missing argument"),
     ],
 )
 def test_wrong_words_are_told_with_exit_code_2(words: str, seen: str) -> None:

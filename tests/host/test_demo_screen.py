@@ -31,19 +31,36 @@ WIND = ("wind/speed", "m/s", "0.00")
 BAD = ("probe/temperature", "Cel", "power-on value")
 
 
-def data(seq: int, *values: Values, at: float = T0, node: str = "n01", topic: str = "") -> Message:
+def data(
+    seq: int, *values: Values, at: float = T0, node: str = "n01", topic: str = "", time: str = ""
+) -> Message:
+    """A pack of readings from `seq` on, each in a group of its own; `time` is what is said of their time."""
     records = []
     for index, (channel, unit, value) in enumerate(values):
-        head = f'"bn":"{node}/","bt":{at:.3f},"epoch":"1a2b3c4d","seq":{seq},' if index == 0 else ""
+        head = f'"bn":"{node}/{channel}","bu":"{unit}","seq":{seq + index},{time}'
+        if index == 0:
+            head += f'"bt":{at:.3f},"epoch":"1a2b3c4d",'
         is_number = value.lstrip("-").replace(".", "", 1).isdigit()
         tail = f'"v":{value}' if is_number else f'"vs":"{value}","q":"bad"'
-        records.append(f'{{{head}"n":"{channel}","u":"{unit}",{tail}}}')
+        records.append(f"{{{head}{tail}}}")
     return Message(f"limpet/{topic or node}/data", f"[{','.join(records)}]".encode(), at)
 
 
 def state(up: bool, node: str = "n01", at: float = T0) -> Message:
     payload = b'{"up":true,"epoch":"1a2b3c4d"}' if up else b'{"up":false}'
     return Message(f"limpet/{node}/state", payload, at)
+
+
+def told(text: str, node: str = "n01", at: float = T0) -> Message:
+    return Message(f"limpet/{node}/event", f"{{{text}}}".encode(), at)
+
+
+def gap(first: int, last: int, why: str = "full", node: str = "n01") -> Message:
+    return told(f'"event":"gap","epoch":"1a2b3c4d","first":{first},"last":{last},"why":"{why}"', node)
+
+
+def notices(model: Model, *events: Event) -> list[str]:
+    return [item.text for event in events for item in model.take(event, T0) if isinstance(item, Notice)]
 
 
 def model_of(*events: Event, limit: int | None = None) -> Model:
@@ -134,11 +151,57 @@ def test_screen_with_two_nodes_a_loss_and_a_duplicate() -> None:
     assert text.index("bme280/temperature") < text.index("probe/temperature")
 
 
+def test_announced_losses_are_told_and_counted_apart() -> None:
+    model = model_of(data(0, TEMPERATURE))
+    assert notices(model, gap(1, 4), gap(1, 4), gap(6, 6, "damaged"), gap(3, 5, node="n02")) == [
+        "n01: lost 4 readings, 1 to 4, its spool was full",
+        "n01: lost reading 6, its spool was damaged",
+        "n02: lost 3 readings, 3 to 5, its spool was full",
+    ]
+    assert "1 readings, 0 lost, 0 duplicate" in screen(model)  # nothing has come from behind the gaps yet
+    model.take(data(5, TEMPERATURE), T0)
+    assert "2 readings, 4 lost (4 announced), 0 duplicate    Ctrl-C" in screen(model)
+    model.take(data(8, TEMPERATURE), T0)
+    assert "3 readings, 6 lost (5 announced), 0 duplicate    Ctrl-C" in screen(model)
+
+
+def test_remarks_are_told() -> None:
+    text = screen(model_of(told('"event":"clock","text":"no server has answered"')))
+    assert "\nn01: clock: no server has answered" in text
+
+
+def test_a_time_that_was_not_known_has_a_mark() -> None:
+    known = model_of(
+        data(0, TEMPERATURE), data(1, PRESSURE, time='"tq":"holdover",'), data(2, WIND, time='"t":1,')
+    )
+    assert "time" not in screen(known)
+    model = model_of(
+        data(0, TEMPERATURE, time='"tq":"recovered",'),
+        data(1, PRESSURE, time='"tq":"unknown",'),
+        data(2, WIND),
+        data(
+            3, ("probe/temperature", "Cel", "no acknowledge"), time='"tq":"unknown","tu":7,', node="demo-01"
+        ),
+    )
+    text = screen(model, T0 + 119)
+    assert row(text, "bme280/temperature") == "n01 bme280/temperature 21.30 °C 119 s*"
+    assert row(text, "pressure") == "n01 bme280/pressure 100653.27 Pa 119 s?"
+    assert row(text, "wind") == "n01 wind/speed 0.00 m/s 119 s"
+    assert row(text, "probe") == "demo-01 probe/temperature bad: no acknowledge 119 s?"
+    assert "\n* time recovered after the fact   ? time unknown: the earliest that it can be" in text
+    model.take(data(4, TEMPERATURE, PRESSURE, at=T0 + 1), T0)
+    model.take(data(6, ("probe/temperature", "Cel", "1.5"), node="demo-01"), T0)
+    assert "time" not in screen(model).replace("probe/temperature", "")
+
+
 def test_what_a_node_sends_cannot_steer_the_terminal() -> None:
     evil = data(0, ("probe/temperature", "Cel", r"\u001b[2Jgone"))
     text = screen(model_of(evil, Message("limpet/\x1b[2J/data", b"[", T0)))
     assert "\x1b" not in text
     assert "payload refused" in text
+    text = screen(model_of(told(r'"event":"clock","text":"\u001b[2J"')))
+    assert "\x1b" not in text
+    assert "n01: event refused, 'text' must be" in text
 
 
 def test_a_pack_for_another_node_is_refused() -> None:
@@ -158,8 +221,7 @@ def test_a_state_that_is_none_is_told(payload: bytes) -> None:
 def test_only_changes_are_told() -> None:
     model = Model()
     events: list[Event] = [Link(False, "x"), Link(True), Link(True), state(True), state(True), state(False)]
-    notices = [item.text for event in events for item in model.take(event, T0) if isinstance(item, Notice)]
-    assert notices == ["connected to the broker", "n01: up", "n01: down"]
+    assert notices(model, *events) == ["connected to the broker", "n01: up", "n01: down"]
     assert model.take(Message("limpet/n01/state", b"", T0), T0) == []
     assert model.take(Message("limpet/n01/health", b"whatever", T0), T0) == []
     assert model.messages == 5
@@ -211,6 +273,22 @@ def test_plain_lines() -> None:
         "14:00:01 n01 probe/temperature bad: power-on value",
         "14:00:01 n01 level/height -7 mm",
     ]
+    items = [
+        item
+        for message in (
+            data(3, TEMPERATURE, time='"tq":"recovered",'),
+            data(4, BAD, time='"tq":"unknown",'),
+            data(5, WIND, time='"tq":"unknown","tu":200,'),
+            data(6, WIND, time='"tq":"holdover",'),
+        )
+        for item in Model().take(message, T0)
+    ]
+    assert [plain.line(item, UTC) for item in items] == [
+        "14:00:00 n01 bme280/temperature 21.30 °C (time recovered)",
+        "14:00:00 n01 probe/temperature bad: power-on value (time unknown: then or later)",
+        "14:00:00 n01 wind/speed 0.00 m/s (time unknown: then or up to 3 min later)",
+        "14:00:00 n01 wind/speed 0.00 m/s",
+    ]
     assert plain.line(Notice(T0, "n01: down"), UTC) == "# 14:00:00 n01: down"
 
 
@@ -236,6 +314,8 @@ def test_sizes_and_ages() -> None:
 
 def test_the_summary_line() -> None:
     assert str(Summary(20, 0, 0, 3.21)) == "20 readings, 0 lost, 0 duplicate, 3.2 s"
+    assert str(Summary(20, 5, 1, 3.21)) == "20 readings, 5 lost, 1 duplicate, 3.2 s"
+    assert str(Summary(20, 5, 1, 3.21, 3)) == "20 readings, 5 lost (3 announced), 1 duplicate, 3.2 s"
 
 
 class Script:
@@ -271,6 +351,22 @@ def test_show_prints_plain_lines_and_the_summary() -> None:
     assert (summary.readings, summary.interrupted) == (3, False)
 
 
+def test_readings_of_an_earlier_boot_may_come_first() -> None:
+    out = io.StringIO()
+    old = data(0, TEMPERATURE, WIND, at=T0 - 9000, time='"tq":"recovered",')
+    summary = show(Script(old, gap(2, 4), data(5, WIND)), out, 3, ABOUT)
+    lines = [line.split(" ", 1)[1] for line in out.getvalue().splitlines()]
+    assert lines[:2] == [
+        "n01 bme280/temperature 21.30 °C (time recovered)",
+        "n01 wind/speed 0.00 m/s (time recovered)",
+    ]
+    assert lines[2].endswith(" n01: lost 3 readings, 2 to 4, its spool was full")
+    assert lines[3:] == [
+        "n01 wind/speed 0.00 m/s",
+        f"readings, 3 lost (3 announced), 0 duplicate, {summary.seconds:.1f} s",
+    ]
+
+
 def test_ctrl_c_ends_with_the_summary() -> None:
     out = io.StringIO()
     summary = show(Script(data(1, TEMPERATURE), then=interrupt), out, None, ABOUT)
@@ -300,7 +396,7 @@ from host_tools.telemetry.subscriber import Message
 class Source:
     seq = 0
     def next_event(self, timeout):
-        record = '[{"bn":"n01/","bt":%.3f,"epoch":"00000000","seq":%d,"n":"a/b","u":"m","v":1}]'
+        record = '[{"bn":"n01/a/b","bt":%.3f,"epoch":"00000000","bu":"m","seq":%d,"v":1}]'
         self.seq += 1
         time.sleep(0.01)
         return Message("limpet/n01/data", (record % (time.time(), self.seq - 1)).encode(), time.time())

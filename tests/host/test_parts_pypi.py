@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from host_tools import parts
-from host_tools.parts import Part, PartError
+from host_tools.parts import Part, PartError, Sdist
 
 CONTENT = b"answer = 42\n"
 
@@ -33,6 +35,7 @@ def sdist(members: dict[str, bytes]) -> bytes:
 
 
 ARCHIVE = sdist({"wanted-1.0/pkg/mod.py": CONTENT, "wanted-1.0/other.py": b"", "../escape.py": b"evil"})
+SDIST = Sdist("wanted", "1.0", sha256(ARCHIVE))
 PART = Part("wanted", "1.0", sha256(ARCHIVE), "pkg/mod.py", sha256(CONTENT))
 
 
@@ -101,6 +104,18 @@ def test_a_good_cache_entry_needs_no_network(index: Index) -> None:
     assert said == []
 
 
+def test_a_whole_distribution_is_kept_as_it_came(index: Index, tmp_path: Path) -> None:
+    index.publish(ARCHIVE)
+    path = parts.fetch_sdist(SDIST)
+    assert path.read_bytes() == ARCHIVE
+    assert files_below(tmp_path / "cache") == ["limpet/parts/sdists/wanted-1.0.tar.gz"]
+    path.write_bytes(ARCHIVE[:-1])
+    assert parts.fetch_sdist(SDIST).read_bytes() == ARCHIVE
+    asked = list(index.asked)
+    assert parts.fetch_sdist(SDIST) == path
+    assert index.asked == asked
+
+
 def test_a_damaged_cache_entry_is_fetched_anew(index: Index) -> None:
     index.publish(ARCHIVE)
     path = parts.fetch(PART)
@@ -116,6 +131,8 @@ def test_another_archive_than_the_pinned_one_is_refused(
     index.publish(tampered, digest=sha256(tampered if honest_index else ARCHIVE))
     with pytest.raises(PartError, match=sha256(tampered)):
         parts.fetch(PART)
+    with pytest.raises(PartError, match=sha256(tampered)):
+        parts.fetch_sdist(SDIST)
     assert files_below(tmp_path / "cache") == []
 
 
@@ -166,6 +183,12 @@ def test_a_cache_that_cannot_be_written(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(PartError, match=r"Cannot keep wanted in the cache folder: .*XDG_CACHE_HOME"):
         parts.fetch(PART)
+
+
+def test_the_library_that_fetches_is_not_loaded_before() -> None:
+    code = "import sys; from host_tools import parts; print('pypi_simple' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_index_of_pips_own_settings_is_used(

@@ -1,13 +1,18 @@
 """network and socket of the virtual board: the Wi-Fi station, and the way out through it."""
 
+import contextlib
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from host_tools.errors import LimpetError
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.radio import AccessPoint, Station
+from host_tools.virtual.time_server import TimeServer
 from host_tools.virtual.world import World
 from tests.host.stand import wait_until
 from tests.host.virtual_rig import MAC, Rig
@@ -103,7 +108,9 @@ def whole_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(whole_rig: Rig) -> Rig:
-    """With both networks on the air, and the station off."""
+    """With both networks on the air, the station off, and a name server without faults."""
+    server = whole_rig.world.name_server
+    server.fault, server.delay = None, 0.0
     whole_rig.world.access_points[:] = [OPEN, GUARDED]
     whole_rig.run("w.active(False)")
     return whole_rig
@@ -218,6 +225,135 @@ def test_a_name_that_does_not_resolve(rig: Rig) -> None:
     rig.eval("join('open air')")
     assert rig.eval("error(socket.getaddrinfo, 'no-such-host.invalid', 80)") == ("OSError", -202)
     assert rig.eval("len(socket.getaddrinfo('localhost', 80)[0])") == 5
+
+
+DNS = """
+def ask(name, kind=b"\\0\\1", number=b"Lp", wait=5000):
+    question = number + b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0"
+    for label in name.split("."):
+        question += bytes((len(label),)) + label.encode()
+    question += b"\\0" + kind + b"\\0\\1"
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(socket.getaddrinfo(w.ifconfig()[3], 53)[0][-1])
+    p = select.poll()
+    p.register(s, select.POLLIN)
+    s.send(question)
+    answer = s.recv(512) if p.poll(wait) else None
+    s.close()
+    if answer and answer.startswith(question[:2]) and answer[12:len(question)] == question[12:]:
+        return answer[2:12], answer[len(question):]
+    return answer
+"""
+
+
+def test_the_name_server_that_the_network_names(rig: Rig) -> None:
+    server = rig.world.name_server
+    server.names.update({"broker.example": ["10.1.2.3", "10.1.2.4"], "nowhere.example": []})
+    server.asked.clear()
+    rig.eval("join('open air')")
+    rig.run(DNS)
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4"
+    head = b"\x81\x80\0\1\0%c\0\0\0\0"
+    both = record + b"\x0a\1\2\3" + record + b"\x0a\1\2\4"
+    assert rig.eval("ask('broker.example'), ask('Broker.Example')") == ((head % 2, both),) * 2
+    assert rig.eval("ask('nowhere.example')") == (head % 0, b"")
+    assert rig.eval("ask('localhost')") == (head % 1, record + b"\x7f\0\0\1")  # by the host's resolver
+    rig.run("code, records = ask('no-such-host.invalid')")
+    assert rig.eval("code[1] & 15 in (2, 3), records") == (True, b"")
+    assert server.asked == ["broker.example"] * 2 + ["nowhere.example", "localhost", "no-such-host.invalid"]
+    # What it does not speak, it does not answer.
+    assert rig.eval("ask('broker.example', b'\\0\\x1c', wait=100)") is None
+
+
+def test_faults_of_the_name_server(rig: Rig) -> None:
+    server = rig.world.name_server
+    server.names["broker.example"] = ["10.1.2.3"]
+    rig.eval("join('open air')")
+    rig.run(DNS)
+    codes = {"no-such-name": 3, "server-failure": 2}
+    for fault, code in codes.items():
+        server.fault = fault
+        assert rig.eval("ask('broker.example')") == (
+            b"\x81" + bytes((0x80 | code,)) + b"\0\1" + bytes(6),
+            b"",
+        )
+    server.fault = "nonsense"
+    assert rig.eval("ask('broker.example')") == b"I am not a name server.\n"
+    server.fault = "wrong-id"
+    assert rig.eval("ask('broker.example')")[:2] == b"\xb3p"
+    server.fault = "cut-off"
+    assert rig.eval("ask('broker.example')[0][0] & 2") == 2
+    server.fault = "silent"
+    assert rig.eval("ask('broker.example', wait=100)") is None
+    server.fault = None
+    server.delay = 0.3
+    assert rig.eval("ask('broker.example', wait=50)") is None
+    assert rig.eval("ask('broker.example')[1][-4:]") == b"\x0a\1\2\3"
+    server.delay = 0.0
+    with pytest.raises(LimpetError, match="A name server has no fault 'dead'; it has silent"):
+        server.fault = "dead"
+
+
+def test_names_do_not_get_through_without_the_access_point(rig: Rig) -> None:
+    rig.world.name_server.names["broker.example"] = ["10.1.2.3"]
+    rig.eval("join('open air')")
+    rig.run(DNS + "\naddress = socket.getaddrinfo(w.ifconfig()[3], 53)[0][-1]")
+    before = len(rig.world.name_server.asked)
+    rig.world.access_points.clear()
+    rig.run("wait(201)\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.connect(address)")
+    rig.run("n = s.send(b'xx\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\1a\\0\\0\\1\\0\\1')\ntime.sleep_ms(100)")
+    assert len(rig.world.name_server.asked) == before
+    rig.world.access_points.append(OPEN)
+    rig.run("wait(1010)\nn = s.send(b'xx\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\1a\\0\\0\\1\\0\\1')")
+    wait_until(lambda: len(rig.world.name_server.asked) > before, "the question")
+
+
+def _sntp(server: TimeServer, seconds: float = 5.0) -> bytes | None:
+    """What it answers to a question whose cookie is `12345678`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(seconds)
+        sock.sendto(b"\x23" + bytes(39) + b"12345678", ("127.0.0.1", server.port))
+        with contextlib.suppress(TimeoutError):
+            return sock.recv(100)
+    return None
+
+
+def test_faults_of_the_time_server() -> None:
+    with Bench() as bench:
+        server = bench.run(TimeServer.open(lambda: 1800000000.5))
+        bench.on_close(server.close)
+        stamp = struct.pack(">II", 1800000000 + 2208988800, 1 << 31)
+        answer = _sntp(server)
+        assert answer is not None and len(answer) == 48
+        assert (answer[0], answer[1], answer[24:]) == (0x24, 2, b"12345678" + stamp * 2)
+        server.leap = 1
+        assert (_sntp(server) or b"")[0] == 0x64
+        for fault, first, stratum, reference in (
+            ("unsynchronised", 0xE4, 16, b"INIT"),
+            ("kiss-of-death", 0xE4, 0, b"RATE"),
+        ):
+            server.fault = fault
+            answer = _sntp(server) or b""
+            assert (answer[0], answer[1], answer[12:16], answer[24:32]) == (
+                first,
+                stratum,
+                reference,
+                b"12345678",
+            )
+        server.fault = "nonsense"
+        assert _sntp(server) == b"I am not a time server.\n"
+        server.fault = "forged"
+        assert (_sntp(server) or b"")[24:32] == bytes(8)
+        server.fault = "silent"
+        assert _sntp(server, 0.1) is None
+        assert server.asked == 7
+        server.fault = None
+        for server.delay, server.way in ((0.2, 0.0), (0.0, 0.2)):
+            began = time.monotonic()
+            assert _sntp(server)
+            assert time.monotonic() - began >= 0.2
+        with pytest.raises(LimpetError, match="A time server has no fault 'drunk'"):
+            server.fault = "drunk"
 
 
 def test_tcp(rig: Rig, peer: Peer) -> None:

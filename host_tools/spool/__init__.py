@@ -1,0 +1,1 @@
+"""The node's spool partition on the host: reading it (`format`), and showing it (`dump`)."""

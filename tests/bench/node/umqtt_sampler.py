@@ -1,0 +1,43 @@
+"""Runs inside MicroPython: the loop that one writes with umqtt.simple: measure, publish, wait for the next.
+
+Arguments: port, folder with the identity, period in ms, seconds. Prints a line of JSON: measurements taken,
+and the worst lateness of one in microseconds.
+"""
+
+import json
+import sys
+import time
+
+from tls_client import context_of
+
+
+def main():
+    port, folder = int(sys.argv[1]), sys.argv[2]
+    period, seconds = int(sys.argv[3]) * 1000, float(sys.argv[4])
+    context = context_of(folder)
+
+    class ussl:
+        @staticmethod
+        def wrap_socket(sock):
+            return context.wrap_socket(sock, server_hostname="localhost")
+
+    sys.modules["ussl"] = ussl
+    from umqtt.simple import MQTTClient
+
+    client = MQTTClient("bench", "127.0.0.1", port, keepalive=60, ssl=True)
+    client.connect()
+    taken = worst = 0
+    due = began = time.ticks_us()
+    while time.ticks_diff(time.ticks_us(), began) < seconds * 1000000:
+        late = time.ticks_diff(time.ticks_us(), due)
+        worst = max(worst, late)
+        taken += 1
+        due = time.ticks_add(due, (late // period + 1) * period)  # what was missed is not made up for
+        client.publish(b"limpet/bench/data", b"%d" % late, qos=1)
+        wait = time.ticks_diff(due, time.ticks_us())
+        if wait > 0:
+            time.sleep_us(wait)
+    print(json.dumps({"taken": taken, "worst": worst}))
+
+
+main()
