@@ -49,7 +49,7 @@ _NS = const(1000000)  # in a ms
 # A module's crystal is good to 10 ppm (ESP32 Hardware Design Guidelines), RFC 5905 assumes 15.
 _MOST_DRIFT = const(1000)  # 0.1 ppm
 _BASE_MS = const(3600000)  # on a shorter base one measures the network's jitter, not the crystal
-_HALF_BASE_MS = const(7200000)  # on more than twice this the temperature has changed
+_LONG_BASE_MS = const(14400000)  # on a longer one the temperature has changed
 
 
 class Clock:
@@ -58,7 +58,7 @@ class Clock:
     `s` and `ms` are the uptime as of now(), `offset_ms` is uptime 0 in unix ms (0 while UNKNOWN), `trust` one
     of the above. `on_mark(offset_ms, trust)` is called when trust changes, or offset_ms by 20 ms or more.
     `drift` is in 0.1 ppm, positive when the crystal is slow. `steps` counts the corrections after the first
-    that were too large to slew. `error` tells what was wrong in the latest poll, or is None.
+    that were too large to slew; `tell(module, text)` is called for each. `error` tells what was wrong in the latest poll, or is None.
     """
 
     def __init__(self, servers, wifi, floor=0):
@@ -72,6 +72,7 @@ class Clock:
         self.offset_ms = self._marked = 0
         self.trust = UNKNOWN
         self.on_mark = None
+        self.tell = log
         self.drift = self.steps = 0
         self.error = None
         self._due = 0  # uptime ms of the next poll
@@ -84,8 +85,7 @@ class Clock:
         self._slew = 0  # ns that it is still to be moved by
         self._rest = 0  # ns that it should have been moved by, and was not, being whole ms
         self._back = 0  # ms that it still has to go back
-        self._base = None  # type: tuple[int, int] | None  # (uptime ms, offset): from here drift is measured …
-        self._middle = (0, 0)  # … and next time from here
+        self._base = None  # type: tuple[int, int] | None  # (uptime ms, offset) from where drift is measured
         self._read_rtc()
 
     def _read_rtc(self):
@@ -232,7 +232,7 @@ class Clock:
         if answer[1] == 0 and answer[12:16] in _KISSES:
             self._rests[i] = self.s + _KISS_S
             raise ValueError("sends us away")
-        told, held = read_answer(answer, self._floor)
+        told, held = read_answer(answer)
         if 0 <= held <= trip:  # else what the server says of itself is no help
             trip -= held
         answers.append((told + trip // 2 - now, trip, i))
@@ -251,7 +251,10 @@ class Clock:
         offset, trip, i = agreed[(len(agreed) - 1) // 2]
         # Our own clock has a vote: when it was synced it must be outvoted too; before, it decides a draw.
         most = len(agreed) * 2 > len(answers)
-        if (len(agreed) + score % 2) * 2 <= len(answers) + 1 and (self.is_synced() or not most):
+        strange = (len(agreed) + score % 2) * 2 <= len(answers) + 1 and (self.is_synced() or not most)
+        # Either they lie, or a lie that was believed before has made the floor.
+        below = offset // 1000 + self.s < self._floor - _RTC_SLACK_S
+        if strange or below:
             if not most:
                 self._complain(i, "the servers disagree")
                 return False
@@ -259,8 +262,12 @@ class Clock:
             self._suspicions = self._suspicions + 1 if again else 1
             self._suspect = offset
             if self._suspicions < _CONVINCED:
-                self._complain(i, "%d s off; not believed yet" % ((offset - self.offset_ms) // 1000))
+                known = self.offset_ms or (self._floor - self.s) * 1000
+                self._complain(i, "%d s off; not believed yet" % ((offset - known) // 1000))
                 return False
+            if below:
+                self.tell("clock", "the time in flash was ahead of the servers'")
+                self._floor = limpet.RELEASED
         self._suspicions = 0
         for told, _, i in answers:
             if abs(told - offset) > _AGREE_MS:
@@ -278,7 +285,7 @@ class Clock:
         if not self.is_synced() or abs(off) > max(_STEP_MS, trip):
             if self.is_synced():
                 self.steps += 1
-                log("clock", "stepped by %d ms" % off)
+                self.tell("clock", "stepped by %d ms" % off)
             else:
                 machine.RTC().memory(b"")
                 log("clock", "synced, round trip %d ms" % trip)
@@ -296,27 +303,27 @@ class Clock:
         self._mark(SYNCED)
 
     def _measure_drift(self, offset):
-        here = (self.uptime_ms(), offset)
+        now = self.uptime_ms()
         if self._base is None:
-            self._base = self._middle = here
-        passed = here[0] - self._base[0]
-        if passed >= _BASE_MS:
-            drift = (offset - self._base[1]) * 10000000 // passed
+            self._base = (now, offset)
+        began, was = self._base
+        if now - began >= _BASE_MS:
+            drift = (offset - was) * 10000000 // (now - began)
             self.drift = min(max(drift, -_MOST_DRIFT), _MOST_DRIFT)
-        if here[0] - self._middle[0] >= _HALF_BASE_MS:
-            self._base, self._middle = self._middle, here
+            if now - began >= _LONG_BASE_MS:
+                self._base = None
 
 
-def read_answer(answer, floor):
+def read_answer(answer):
     """The transmit time of an SNTP answer (RFC 4330 §4, §5) in unix ms; for how many ms it was held there.
 
-    Raises ValueError for one that is not to be believed; none is that is before `floor` (unix s).
+    Raises ValueError for one that is not to be believed; none is before the firmware's release.
     """
     stamp = answer[40:48]
     if answer[0] & 7 != 4 or answer[0] >> 6 == 3 or not 1 <= answer[1] <= 15 or not any(stamp):
         raise ValueError("server is not synchronised")
     told = _read_time(stamp)
-    if not floor * 1000 <= told < _NEWEST * 1000:
+    if not limpet.RELEASED * 1000 <= told < _NEWEST * 1000:
         raise ValueError("server is in another age")
     return told, told - _read_time(answer[32:40])
 

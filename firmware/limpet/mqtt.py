@@ -3,8 +3,10 @@
 Built on umqtt.simple's client (its state, last will), in the version of PyPI and in today's. Its methods
 that wait for the network are replaced: one write per packet, so Nagle's algorithm and the peer's delayed
 ACK (40 ms) never meet; many QoS 1 packets in flight; incoming packets parsed as they come, within a fixed
-buffer. Nothing that the network does raises out of here: it ends the connection, `state` is then CLOSED,
-and `error` says why. Then the same object connects again.
+buffer. (Of the two that are left, subscribe and disconnect, `topics` and close(True) take the place.)
+
+Nothing that the network does raises out of here: it ends the connection, `state` is then CLOSED, and `error`
+says why. Then the same object connects again.
 """
 
 import errno
@@ -38,9 +40,11 @@ _TURNS = const(8)  # reads and PUBACKs in one step: a peer that floods must not 
 
 class Session(simple.MQTTClient):
     """`on_ack(pid)` is called for each PUBACK, `on_message(topic, payload)` for each PUBLISH, with
-    memoryviews that are valid during the call. `present`: the broker knew the session. Counted are
-    `malformed`, connections that ended for what the broker sent, and `dropped`, messages that were too
-    long, or that on_message failed for."""
+    memoryviews that are valid during the call. They may close the session, but not step it.
+
+    `state`: CLOSED to UP; `error`: why it is closed, None if we did it; `present`: the broker knew the session.
+    Counted are `malformed`, connections that ended for what the broker sent, and `dropped`, messages that
+    were too long, or that on_message failed for."""
 
     def __init__(self, client_id, keepalive, context, topics=()):
         """`keepalive` in seconds, `context` the SSLContext of the identity; `topics`, of bytes, are
@@ -58,7 +62,6 @@ class Session(simple.MQTTClient):
         """Begin to connect to `address` (of getaddrinfo); step() goes on until the state is UP or CLOSED.
         `name` is what the broker's certificate must bear. `clean`: the broker forgets the last session."""
         self.close()
-        self.error = None
         self.server = name
         self.present = not clean  # what the broker may say
         self._wants = _CONNACK
@@ -74,24 +77,22 @@ class Session(simple.MQTTClient):
             struct.pack_into(">H", self._tx, _HEAD + 6, _LEVEL | flags)
             struct.pack_into(">H", self._tx, _HEAD + 8, self.keepalive)
             self._send(0x10, at)
-            self.sock = socket.socket()
-            self.sock.setblocking(False)
+            self.sock = sock = socket.socket()
+            sock.setblocking(False)
             self.state = _CONNECTING
-            self.sock.connect(address)
-        except OSError as e:
-            if e.errno != errno.EINPROGRESS:
-                self._end(e)
+            sock.connect(address)
         except Exception as e:
-            self._end(e)
+            if getattr(e, "errno", 0) != errno.EINPROGRESS:
+                self._end(e)
 
     def step(self):
-        """Do what can be done now; not to be called from on_ack or on_message."""
+        """Do what can be done now."""
         if not self.state:
             return
         try:
             if self.state == _CONNECTING:
                 poll = select.poll()
-                poll.register(self.sock, select.POLLOUT)
+                poll.register(self.sock)
                 if poll.poll(0):
                     self.sock = self.ssl.wrap_socket(
                         self.sock, server_hostname=self.server, do_handshake_on_connect=False
@@ -108,19 +109,19 @@ class Session(simple.MQTTClient):
 
     def close(self, say=False):
         """Drop the connection; unless we `say` so, the broker publishes the last will."""
-        if say and self.state == UP and self.flush():
+        if say and self.flush():
             self._send(0xE0, _HEAD)
         sock = self.sock
-        self.sock = self._out = None  # what of a packet the socket has not taken yet
+        self.sock = self.error = self._out = None
         self.state = self._ack = self._skip = self._rest = self._at = self._have = 0
-        if sock is not None:
+        if sock:
             sock.close()
 
     def _end(self, e):
         self.malformed += isinstance(e, simple.MQTTException)
-        self.error = e  # prints as its text does, for which there may be no memory
         try:
             self.close()
+            self.error = e  # prints as its text does, for which there may be no memory
             self.error = str(e)
         except Exception:
             pass
@@ -174,7 +175,7 @@ class Session(simple.MQTTClient):
 
     def ping(self):
         """Ask for a sign of life, unless an answer is awaited already."""
-        if self.state == UP and not self._wants and self.flush():
+        if self.flush() and not self._wants:
             self._wants = _PINGRESP
             self._send(0xC0, _HEAD)
 
@@ -190,13 +191,13 @@ class Session(simple.MQTTClient):
     def _send(self, head, end):
         # The fixed header (first byte, remaining length) goes directly in front of what follows it.
         tx = self._tx
-        tx[2] = length = end - _HEAD
-        start = 1
-        if length > 0x7F:
-            tx[2] = length >> 7
+        length = end - _HEAD
+        start = length < 0x80
+        if not start:
             tx[1] = length & 0x7F | 0x80
-            start = 0
+            length >>= 7
         tx[start] = head
+        tx[2] = length
         self._out = memoryview(tx)[start:end]
         self.flush()
 
@@ -261,67 +262,63 @@ class Session(simple.MQTTClient):
                 if length > 0xFFFF:
                     length = 1  # no packet has that
         end = body + length
-        answer = first << 16 | length
-        start = body
-        publish = first & 0xF4 == 0x30 and length > 2 and self.state == UP
-        if publish:
+        if first & 0xF4 == 0x30 and length > 2 and self.state == UP:  # PUBLISH, QoS 0 or 1
+            answer = 0
             topic = body + 2
             if topic > have:
                 return False
-            start = topic + (rx[body] << 8 | rx[body + 1])
+            body = topic + (rx[body] << 8 | rx[body + 1])
             length = first & 2  # QoS 1: two bytes of packet id follow the topic
-            publish = topic < start <= end - length
-        if not publish and answer != self._wants and (answer != _PUBACK or self.state != UP):
-            raise simple.MQTTException("packet %x" % first)
-        if publish and end - at > _RX_SIZE:
-            self.dropped += 1
-            self._at = topic
-            self._skip = (start if length else end) - topic
-            self._rest = length and end - start
-            return True
+            if topic == body or body + length > end:
+                raise simple.MQTTException("packet %x" % first)
+            if end - at > _RX_SIZE:
+                self.dropped += 1
+                self._at = topic
+                self._skip = (body if length else end) - topic
+                self._rest = length and end - body
+                return True
+        else:
+            answer = first << 16 | length
+            if answer != self._wants and (answer != _PUBACK or self.state != UP):
+                raise simple.MQTTException("packet %x" % first)
         if end > have:
             return False
         self._at = end
-        word = length and rx[start] << 8 | rx[start + 1]
-        if length and not word and self.state == UP:
-            raise simple.MQTTException("packet %x" % first)
-        if publish:
+        word = length and rx[body] << 8 | rx[body + 1]
+        if not answer:
             self._ack = word
             if self.on_message:
                 try:
-                    self.on_message(rx[topic:start], rx[start + length : end])
+                    self.on_message(rx[topic:body], rx[body + length : end])
                 except Exception as e:
-                    from limpet.log import log  # rarely needed, and others have it
+                    from limpet import log  # rarely needed, and others have it
 
                     self.dropped += 1
-                    log("on_message", e)
+                    log.log("on_message", e)
             return True
         if answer != _PUBACK:
             self._wants = 0
-        elif self.on_ack:
-            self.on_ack(word)
+        elif word:
+            self.on_ack(word)  # type: ignore[misc]
         if self.state == _GREETING:
             if word and word != self.present << 8:
                 raise (OSError if word < 6 else simple.MQTTException)("refused %s" % word)
             self.state = UP
             self.present = word > 0
             if self.topics and not word:
-                self.subscribe()
+                self._wants = _SUBACK + len(self.topics)
+                self.pid = word = self.pid % 65535 + 1
+                struct.pack_into(">H", self._tx, _HEAD, word)
+                at = _HEAD + 2
+                for topic in self.topics:
+                    at = self._send_str(at, topic)
+                    self._tx[at] = 1  # QoS
+                    at += 1
+                self._send(0x82, at)
         elif first == 0x90 and max(rx[body + 2 : end]) > 1:
-            from limpet.log import log
+            from limpet import log
 
-            log("topics", "refused %s" % (self.topics,))
+            log.log("topics", "refused %s" % (self.topics,))
         if not self._wants:
             self._due = time.ticks_add(time.ticks_ms(), self.keepalive * (2 * _PING))
         return True
-
-    def subscribe(self):  # type: ignore[override]
-        """Subscribe to the topics; done when the broker has forgotten them."""
-        self._wants = _SUBACK + len(self.topics)
-        self.pid = self.pid % 65535 + 1
-        struct.pack_into(">H", self._tx, _HEAD, self.pid)
-        index = _HEAD + 2
-        for topic in self.topics:
-            index = self._send_str(index, topic) + 1
-            self._tx[index - 1] = 1  # QoS
-        self._send(0x82, index)

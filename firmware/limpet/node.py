@@ -54,6 +54,7 @@ def _assemble():
     spool.start(sampler.channels, clock.offset_ms, clock.trust, batch["readings"], batch["ms"], cause)
     spool.slack = sampler.slack
     clock.on_mark = spool.mark
+    clock.tell = events.tell
     uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events)
     parts = (("sampler", sampler), ("spool", spool), ("wifi", wifi), ("clock", clock), ("uplink", uplink))
     return [Task(name, part) for name, part in parts]

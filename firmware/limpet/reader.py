@@ -48,6 +48,7 @@ class Reader:
         self.later_s = 0  # type: int | None
         self.why = ""
         self._at = -1
+        self._found = -1  # the reading that the walk has come to, while it is not behind the position
         self.seek(spool.cursor)
 
     def seek(self, seq):

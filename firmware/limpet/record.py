@@ -117,7 +117,7 @@ class Walk:
         self.seq = self.base
         self.slot = self.top = (FIRST + self.table_len + _SLOT - 1) // _SLOT
         self.end = _SLOTS
-        self.bad = self.doubts = self._uptime = 0
+        self.bad = self.doubts = self._blank = self._uptime = 0
         return True
 
     def step(self):
@@ -136,16 +136,17 @@ class Walk:
             kind, low, self.a, self.b, self.c, crc = struct.unpack_from(RECORD, self._rec)
             if crc != crc32(self._body, self.seed):
                 if self._rec == _BLANK_SLOT:
+                    self._blank += 1
                     continue
                 return self._skip(slot)
             self.top = slot + 1
             missing = (low - self.seq) & 0xFF
             if missing:
                 self.seq += missing
-            if self.bad:
-                if self.bad > missing:
-                    self._doubt(self.bad - missing)
-                self.bad = 0
+            if self.bad or self._blank:
+                if self.bad + self._blank > missing and slot < _LAST:
+                    self._doubt(self.bad + self._blank - missing)
+                self.bad = self._blank = 0
             if kind < _READINGS:
                 self.seq += 1
                 if self.a > self._uptime:
@@ -185,7 +186,7 @@ class Walk:
         self.boot = boot
 
     def _doubt(self, count):
-        # No number is missing for a damaged slot: it may have begun a boot, or told the time.
+        # No number is missing for a slot that holds nothing: it may have begun a boot, or told the time.
         self.doubts += count
         self.prove()
         if self.trust >= _SYNCED:

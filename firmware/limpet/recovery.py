@@ -85,19 +85,26 @@ class Recovery:
         self._age = max(self._age, age)
         self.cursor = max(self.cursor, walk.cursor)
         self.proof = max(self.proof, walk.proof)
+        base = walk.base
         for twin in range(place):
-            if bases[twin] == walk.base:
-                # Of two that have the same base, the one of the lower boot holds no reading.
-                walk.load(twin)
-                if walk.boot >= age[0]:
+            if bases[twin] == base:
+                # One of them has no readings, or is no more than a copy.
+                if self._reach(twin) >= self._reach(place):
                     return
                 bases[twin] = FREE
-                walk.load(place)
                 if self.place == twin:
                     self.place = place
-        bases[place] = walk.base
-        if self.place < 0 or walk.base > bases[self.place]:
+        bases[place] = base
+        if self.place < 0 or base > bases[self.place]:
             self.place = place
+
+    def _reach(self, place):
+        """Of two sectors with the same base the one counts that reaches farther; next the later one."""
+        walk = self._walk
+        if walk.load(place) == LIVE:
+            while walk.step() != NOTHING:
+                pass
+        return walk.seq, walk.known, walk.top <= _LAST
 
     def _read_newest(self):
         walk = self._walk
@@ -131,7 +138,9 @@ class Recovery:
         count = len(self._bases)
         for i in range(1, count):
             place = (self.place + i) % count
-            if self._bases[place] == FREE:
+            if self._bases[place] == FAILED:
+                lost += 1
+            elif self._bases[place] == FREE:
                 state = walk.load(place)
                 if walk.stamped and state < LIVE:
                     is_ready = True  # those behind it were not opened, or are damaged

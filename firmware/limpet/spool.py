@@ -87,6 +87,8 @@ class Spool:
         self._begun = False  # whether the flash knows of this boot
         self._stale = False  # whether the newest sector's channel table is another one
         self._stage = _WRITING
+        self._has_failed = False  # whether no sector could be erased
+        self._rest_until = time.ticks_ms()
         self._offset = self._trust = self._uptime = 0
         self._rec = bytearray(_SLOT)
         self._body = memoryview(self._rec)[:12]
@@ -95,7 +97,7 @@ class Spool:
         self._head = bytearray(48)
         self._batch = bytearray(0)
         self._size = 1
-        self._held = 0  # records in the batch
+        self._held = 0  # readings in the batch
 
     def _go_on(self, found):
         self._epoch = found.epoch
@@ -209,10 +211,12 @@ class Spool:
     def mark(self, offset_ms, trust):
         """From here on uptime 0 of this boot was at `offset_ms` (unix), with the trust of a Clock."""
         self._know(offset_ms, trust)
-        self._begun = False
-        if self.started and self._has_room():
+        if not self.started or not self._has_room():
+            self._begun = False  # it comes with the next reading
+        elif self._begun:
+            self._put_time()
+        else:
             self._begin()
-            self.flush()
 
     def ack(self, end, first=None):
         """The readings below `end` are done with.
@@ -256,7 +260,7 @@ class Spool:
                     self._look_ahead()
                 else:
                     wait = min(wait, _POLL_MS)
-            yield wait
+            yield max(wait, _POLL_MS)
 
     def _know(self, offset_ms, trust):
         self._prove()
@@ -282,14 +286,23 @@ class Spool:
             self._unclosed = None
         self._put(BOOT, self.boot, self._cause, 0)
         if self._trust:
-            self._put(TIME, self._offset & 0xFFFFFFFF, self._offset >> 32, self._trust)
+            self._put_time()
+
+    def _put_time(self):
+        self._put(TIME, self._offset & 0xFFFFFFFF, self._offset >> 32, self._trust)
 
     def _put_cursor(self):
         self._kept = self.cursor
         self._put(ACK, self.cursor, 0, 0)
 
     def _put(self, kind, a, b, c):
-        """Write a record, or put it to the batch."""
+        """Write a record; a reading may go to the batch.
+
+        The others are programmed alone: a power cut may spoil any part of what is programmed at once, and
+        damage among readings must not be mistaken for the beginning of a boot.
+        """
+        if kind >= BOOT:
+            self.flush()
         if self._stage == _WRITING and self._left() <= _FEW:
             self._make_room()
         rec = self._rec
@@ -297,7 +310,7 @@ class Spool:
         struct.pack_into("<I", rec, 12, crc32(self._body, self._seed))
         if kind < BOOT:
             self.next += 1
-        if self._size == 1:
+        if self._size == 1 or kind >= BOOT:
             self._write(rec)
             return
         if not self._held:
@@ -341,6 +354,7 @@ class Spool:
             if end > _LAST or attempt == _TRIES - 1:
                 records = bytearray(records)  # its buffer may be needed
                 if self._stage != _WRITING or not self._turn(self.durable):
+                    self.errors += 1
                     break
                 self._seal(records)
                 end = self._slot + len(records) // _SLOT
@@ -379,25 +393,42 @@ class Spool:
 
     def _prepare(self):
         """Erase a sector, the oldest if none is free. False when the flash fails."""
+        now = time.ticks_ms()
+        if self._has_failed and time.ticks_diff(self._rest_until, now) > 0:
+            return False
         bases = self._bases
+        refused = []
         for _ in range(_TRIES):
             place = self._candidate()
             if place < 0:
                 break
-            if bases[place] < FAILED:
-                self._drop(place)
+            base = bases[place]
+            if base < FAILED:
+                self._keep_cursor(base)
             try:
                 self._erase(place)
-                self._ready = place
-                self._proved = True
-                return True
             except OSError:
                 self.errors += 1
                 bases[place] = FAILED
-        for place, base in enumerate(bases):
-            if base == FAILED:
-                bases[place] = FREE  # there is nothing better to try the next time
-        return False
+                if base < FAILED:
+                    refused.append((place, base))
+                continue
+            if base < FAILED:
+                self.lost += max(0, self._end(base) - max(self.cursor, base))
+                bases[place] = FREE
+            self._ready = place
+            self._proved = True
+            break
+        for place, base in refused:
+            bases[place] = base  # its readings are still there, perhaps
+        self.first = min(min(bases), self.next)
+        self._has_failed = not self._proved
+        if self._has_failed:
+            self._rest_until = time.ticks_add(now, _TURN_MS)  # that must not take up all the time
+            for place, base in enumerate(bases):
+                if base == FAILED:
+                    bases[place] = FREE  # there is nothing better to try the next time
+        return self._proved
 
     def _candidate(self):
         """The next free sector behind the newest, else the oldest of the ring; -1 when all have failed."""
@@ -407,19 +438,17 @@ class Spool:
             place = (self._place + i) % count
             if bases[place] == FREE:
                 return place
-        place = self.holding(self.first)
+        place = self.after(-1)
         return -1 if place == self._place else place
 
-    def _drop(self, place):
-        """Give up the oldest sector of the ring."""
-        end = self._bases[self.after(self._bases[place])]
-        # What is missing then is told from the cursor on: the flash must have the right one.
-        if self._kept < min(self.cursor, end) and self._stage == _LOOKING_AHEAD and self._left():
+    def _end(self, base):
+        """The number behind the last one of the sector that begins with `base`, and is not the newest."""
+        return self._bases[self.after(base)]
+
+    def _keep_cursor(self, base):
+        # What is missing without that sector is told from the cursor on: the flash must have the right one.
+        if self._stage == _LOOKING_AHEAD and self._left() and self._kept < min(self.cursor, self._end(base)):
             self._put_cursor()
-            self.flush()
-        self.lost += max(0, end - max(self.cursor, self.first))
-        self._bases[place] = FREE
-        self.first = end
 
     def _erase(self, place):
         part = self._part
@@ -497,6 +526,7 @@ class Spool:
         except OSError:
             self.errors += 1
             self._bases[place] = FAILED
+            self._spoil(place)
             return False
         old = self._place
         if old >= 0:
@@ -512,8 +542,18 @@ class Spool:
         self.first = min(self.first, base)
         return True
 
+    def _spoil(self, place):
+        """See to it that a sector which could not be opened does not look open."""
+        for at in (_COPY, _SLOT):
+            try:
+                self.device.writeblocks(place, bytes(len(self._head)), at)
+            except OSError:
+                self.errors += 1
+
     def _close(self, place, seed, next):
         """Write the record that says of a sector that it has a successor, whose base is `next`."""
+        if self._bases[place] >= FAILED:
+            return
         part = self._part
         try:
             read(self.device, place, part, _LAST * _SLOT)

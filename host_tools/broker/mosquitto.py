@@ -85,7 +85,7 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool, store: Path
 def _persistence(store: Path) -> list[str]:
     return [
         "persistence true",
-        f"persistence_location {store}/",
+        f"persistence_location {store}",
         # With every change: what was acknowledged outlives SIGKILL.
         "autosave_on_changes true",
         "autosave_interval 1",

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from host_tools.spool.dating import Quality, Reading
-from host_tools.spool.format import Gap, State, decode
+from host_tools.spool.format import State
+from host_tools.spool.ring import Gap, decode
 from host_tools.spool.source import Source
 
 REASONS = (

@@ -12,6 +12,7 @@ from host_tools.errors import LimpetError
 from host_tools.pki import partition as identity
 from host_tools.repl import BoardError, Repl
 from host_tools.spool import format as spool_format
+from host_tools.spool import ring
 from host_tools.spool.format import HEADER_SIZE, MAGIC, PARTITION_NAME, SECTOR_SIZE, SpoolFormatError
 
 T = TypeVar("T")
@@ -172,10 +173,10 @@ def _from_port(port: str, remark: Callable[[str], None]) -> Source:
 
 
 def _live(headers: list[bytes], node_id: str | None) -> set[int]:
-    """The sectors whose records count, by their headers alone."""
+    """The sectors whose records may count, by their headers alone."""
     outline = b"".join(header.ljust(SECTOR_SIZE, b"\xff") for header in headers)
-    sectors = spool_format.decode(outline, node_id).sectors
-    return {sector.index for sector in sectors if sector.state is spool_format.State.LIVE}
+    spool = ring.decode(outline, node_id)
+    return {each.index for each in spool.sectors if each.opening and each.opening.owner == spool.owner}
 
 
 class _Board:

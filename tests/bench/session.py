@@ -52,7 +52,7 @@ def rows(ground: Ground) -> list[Row]:
             "the same, as a share of what the window allows",
             share,
             "",
-            f"64 ÷ 20 ms: {number(LIMIT)}",
+            f"64 ÷ 20 ms: {number(LIMIT)}, which is {number(LIMIT / far['umqtt'])}× umqtt.simple",
             None,
             "at least 0.8",
             share >= 0.8,

@@ -1,4 +1,4 @@
-"""A small NOR flash in RAM with esp32.Partition's interface: it counts, fails and loses its power on demand."""
+"""A NOR flash in RAM, with esp32.Partition's interface: it counts, fails and loses its power on demand."""
 
 SECTOR = 4096
 
@@ -19,9 +19,9 @@ class Dice:
 
 
 class Nor:
-    """`cut` = (operation, how, seed): the power goes at that program or erase, counted from 1: how is "before",
-    "torn" or "after". `refuses(kind, sector, offset)` is asked before each "read", "program" and "erase";
-    what is true makes it an OSError."""
+    """`cut` is (operation, how, seed): the power goes "before", in ("torn") or "after" that program or erase,
+    counted from 1. `refuses(kind, sector, offset)` is asked before each "read", "program" and "erase"; where
+    it says yes, there is an OSError."""
 
     def __init__(self, sectors, data=None):
         self.data = bytearray(data if data is not None else b"\xff" * (sectors * SECTOR))

@@ -124,6 +124,7 @@ class Node:
         for server in servers:
             server.node = self
         self.clock = Clock(specs or [s.spec for s in servers], self.wifi, floor)
+        self.clock.tell = module.log
         self.clock.on_mark = lambda offset, trust: self.marks.append((offset, trust))
         self._steps = self.clock.run()
 
@@ -234,9 +235,9 @@ def silent(question, server):
     return []
 
 
-def refused(data, floor=FLOOR):
+def refused(data):
     try:
-        read_answer(data, floor)
+        read_answer(data)
     except ValueError as e:
         return str(e)
     raise AssertionError("believed")
@@ -246,15 +247,15 @@ def refused(data, floor=FLOOR):
 
 
 def test_a_good_answer_is_read_to_the_millisecond():
-    assert read_answer(answer(), FLOOR) == (NOW * 1000, 0)
-    assert read_answer(answer(fraction=0x80000000), FLOOR)[0] == NOW * 1000 + 500
-    assert read_answer(answer(fraction=0xFFFFFFFF), FLOOR)[0] == NOW * 1000 + 999
-    assert read_answer(answer() + bytes(20), FLOOR)[0] == NOW * 1000  # an authenticator behind it
+    assert read_answer(answer()) == (NOW * 1000, 0)
+    assert read_answer(answer(fraction=0x80000000))[0] == NOW * 1000 + 500
+    assert read_answer(answer(fraction=0xFFFFFFFF))[0] == NOW * 1000 + 999
+    assert read_answer(answer() + bytes(20))[0] == NOW * 1000  # an authenticator behind it
 
 
 def test_leap_indicators_that_announce_are_no_alarm():
     for first in (0x24, 0x64, 0xA4, 0x1C):
-        assert read_answer(answer(first=first), FLOOR)[0] == NOW * 1000
+        assert read_answer(answer(first=first))[0] == NOW * 1000
 
 
 def test_servers_that_are_not_synchronised_are_refused():
@@ -263,21 +264,20 @@ def test_servers_that_are_not_synchronised_are_refused():
     for stratum in (0, 16, 255):
         assert refused(answer(stratum=stratum)) == "server is not synchronised"
     for stratum in (1, 15):
-        assert read_answer(answer(stratum=stratum), FLOOR)
+        assert read_answer(answer(stratum=stratum))
 
 
 def test_2036_is_the_next_era_and_not_1900():
     rollover = (1 << 32) - NTP_TO_UNIX  # 2036-02-07 06:28:16
-    assert read_answer(answer(seconds=0xFFFFFFFF), FLOOR)[0] == (rollover - 1) * 1000
-    assert read_answer(answer(seconds=1), FLOOR)[0] == (rollover + 1) * 1000
+    assert read_answer(answer(seconds=0xFFFFFFFF))[0] == (rollover - 1) * 1000
+    assert read_answer(answer(seconds=1))[0] == (rollover + 1) * 1000
 
 
 def test_times_that_cannot_be_are_refused():
     assert refused(answer(seconds=FLOOR - 1 + NTP_TO_UNIX)) == "server is in another age"
-    assert read_answer(answer(seconds=FLOOR + NTP_TO_UNIX), FLOOR)
-    assert refused(answer(), NOW + 1) == "server is in another age"
+    assert read_answer(answer(seconds=FLOOR + NTP_TO_UNIX))
     # 2068 is the end of 32 bits since 2000: an ESP32 could not count on.
-    assert read_answer(answer(seconds=3094168447 + NTP_TO_UNIX), FLOOR)[0] == 3094168447000
+    assert read_answer(answer(seconds=3094168447 + NTP_TO_UNIX))[0] == 3094168447000
     assert refused(answer(seconds=3094168448 + NTP_TO_UNIX)) == "server is in another age"
     assert refused(answer(seconds=0x80000000)) == "server is in another age"  # 1968
     # What a server writes that knows nothing would be a time in 2036.
@@ -570,7 +570,7 @@ def test_a_lone_server_that_lies_is_believed_when_it_insists():
                 assert node.clock.is_synced() and node.clock.steps == 0
                 assert node.said[-1].endswith(" s off; not believed yet")
                 assert node.clock.error == node.said[-1]
-            assert node.time.ticks > 200000, "it takes minutes"
+            assert 200000 < node.time.ticks < 450000, "it takes minutes"
             node.poll()
             assert abs(node.off() - lie) <= 2
             assert (node.clock.steps, node.clock.error) == (1, None)
@@ -608,10 +608,20 @@ def test_nobody_is_believed_below_the_floor_or_beyond_2067():
             for _ in range(12):
                 node.poll()
             assert abs(node.off()) <= 2
-    with Node(Server(ahead=-3600000), floor=NOW) as node:
-        for _ in range(12):
+
+
+def test_below_the_floor_only_who_insists_is_believed():
+    for servers in (1, 3):
+        with Node(*[Server(ahead=-3600000) for _ in range(servers)], floor=NOW) as node:
+            for n in range(4):
+                node.poll()
+                assert node.clock.trust == UNKNOWN, n
+                assert node.said[-1].endswith(" s off; not believed yet")
             node.poll()
-        assert node.clock.trust == UNKNOWN
+            assert node.clock.is_synced()
+            assert "the time in flash was ahead of the servers'" in node.said
+            node.poll()
+            assert abs(node.off() + 3600000) <= 2
 
 
 def test_what_the_crystal_may_have_drifted_is_no_lie():
@@ -732,6 +742,10 @@ def test_the_drift_is_learnt_and_made_good():
     for ppm in (40, -25):
         server = Server(there=3, back=3)
         with Node(server, time=Time(slow_ppm=ppm)) as node:
+            for _ in range(6):
+                server.there, server.back = server.back + 2, server.there
+                node.poll()
+            assert node.clock.drift == 0, "an hour is too short"
             node.go(3 * 3600)
             for _ in range(20):
                 server.there, server.back = server.back + 2, server.there  # jitter
@@ -761,9 +775,8 @@ def test_a_step_is_no_drift():
         node.go(5 * 3600)
         for ahead in (1000, 0, 30000, 0):
             server.ahead = ahead
-            node.go(4000)
-        node.go(3 * 3600)
-        assert abs(node.clock.drift) <= 10
+            node.go(7000)
+            assert abs(node.clock.drift) <= 10
         assert node.clock.steps == 4
 
 

@@ -251,6 +251,7 @@ def test_answers_to_other_questions_are_not_taken():
         lambda q: reply(q, good, flags=b"\xa1\x80"),  # another operation
         lambda q: q,
         lambda q: q[:2] + b"\x81\x80\0\0\0\1\0\0\0\0" + good,  # without the question
+        lambda q: reply(q, good)[:4] + b"\0\2" + reply(q, good)[6:],
         lambda q: reply(q)[:-1],
         lambda q: q[:2],
         lambda q: b"",

@@ -23,6 +23,7 @@ BROKER_NAME = "broker.plant.example"
 DEADLINE = 60.0  # seconds; many times what a busy machine needs
 APPLICATION_DATA = 23  # TLS record type (RFC 8446 section 5.1)
 CONNACK = b"\x20\x02\x00\x00"
+CONNACK_PRESENT = b"\x20\x02\x01\x00"
 
 
 class Gone(Exception):
@@ -50,8 +51,9 @@ class Packet:
 
     @property
     def pid(self) -> int:
-        at = 2 + self._topic_size
-        return int.from_bytes(self.body[at : at + 2], "big") if self.qos else 0
+        """Of a PUBLISH, SUBSCRIBE or PUBACK."""
+        at = 2 + self._topic_size if self.kind == 3 else 0
+        return int.from_bytes(self.body[at : at + 2], "big") if self.qos or self.kind == 4 else 0
 
     @property
     def payload(self) -> bytes:
@@ -64,6 +66,21 @@ class Packet:
 
 def puback(pid: int) -> bytes:
     return struct.pack(">BBH", 0x40, 2, pid)
+
+
+def suback(pid: int, *codes: int) -> bytes:
+    return struct.pack(">BBH", 0x90, 2 + len(codes), pid) + bytes(codes)
+
+
+def publish(topic: bytes, payload: bytes, pid: int = 0) -> bytes:
+    """A PUBLISH to the node, of QoS 1 if it has a packet id."""
+    body = struct.pack(">H", len(topic)) + topic + (struct.pack(">H", pid) if pid else b"") + payload
+    size = bytearray()
+    rest = len(body)
+    while rest > 0x7F:
+        size.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((0x32 if pid else 0x30, *size, rest)) + body
 
 
 @dataclass
@@ -118,11 +135,11 @@ class Link:
             shift += 7
         return Packet(head[0], self._take(length))
 
-    def greet(self) -> Packet:
+    def greet(self, connack: bytes = CONNACK) -> Packet:
         """Do the handshake, take the CONNECT, and accept it."""
         self.handshake()
         connect = self.packet()
-        self.send(CONNACK)
+        self.send(connack)
         return connect
 
     def acknowledge(self) -> Packet:
@@ -263,11 +280,16 @@ class Plant:
         return context
 
     @contextlib.contextmanager
-    def start(self, port: int, script: str, heap: str = "512k") -> Iterator[subprocess.Popen[str]]:
-        """MicroPython with `script` behind the prelude, in a process that ends with the `with` block."""
+    def start(
+        self, port: int, script: str, heap: str = "512k", umqtt: Path | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """MicroPython with `script` behind the prelude, in a process that ends with the `with` block.
+
+        `umqtt` is a folder with another umqtt/simple.py than the pinned one.
+        """
         path = self.folder / "script.py"
         path.write_text(PRELUDE.format(folder=str(self.folder), port=port, name=BROKER_NAME) + script)
-        umqtt = parts.umqtt_simple()
+        umqtt = umqtt or parts.umqtt_simple()
         process = subprocess.Popen(
             [*micropython.command(), "-X", f"heapsize={heap}", str(path)],
             env=os.environ | {"MICROPYPATH": f".frozen:{paths.FIRMWARE}:{umqtt}"},
@@ -282,11 +304,13 @@ class Plant:
             process.kill()
             process.communicate()
 
-    def run(self, port: int, script: str, heap: str = "512k") -> list[Any]:
+    def run(
+        self, port: int, script: str, heap: str = "512k", umqtt: Path | None = None, seconds: float = DEADLINE
+    ) -> list[Any]:
         """What the script has told, by `tell`, when it has ended."""
-        with self.start(port, script, heap) as process:
+        with self.start(port, script, heap, umqtt) as process:
             try:
-                output, _ = process.communicate(timeout=DEADLINE)
+                output, _ = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise AssertionError(f"MicroPython hangs:\n{process.communicate()[0]}") from None
@@ -295,11 +319,12 @@ class Plant:
 
 
 PRELUDE = '''
-import gc, json, ssl, sys, time
+import gc, json, os, socket, ssl, sys, time
 from limpet import mqtt
-from limpet.mqtt import UP, Session
+from limpet.mqtt import CLOSED, UP, Session
 
 FOLDER, PORT, NAME = "{folder}", {port}, "{name}"
+ADDRESS = socket.getaddrinfo("127.0.0.1", PORT)[0][-1]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.verify_mode = ssl.CERT_REQUIRED
 read = lambda name: open(FOLDER + "/" + name + ".der", "rb").read()
@@ -308,6 +333,14 @@ context.load_verify_locations(cadata=read("trusted"))
 
 def tell(*what):
     print("\\x1e" + json.dumps(what))
+
+def sign(name):
+    """Tell the peer's script that a moment has come."""
+    open(FOLDER + "/" + name, "w").close()
+
+def descriptors():
+    """How many file descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
 
 class Hurried:
     """Time that runs `factor` times as fast: deadlines are compiled in, and tests cannot wait for them."""
@@ -323,34 +356,34 @@ class Manual:
     def __init__(self): self.ticks = 0
     def ticks_ms(self): return self.ticks
     ticks_diff = staticmethod(time.ticks_diff)
+    ticks_add = staticmethod(time.ticks_add)
 
-def new(keepalive=30, port=PORT, name=NAME):
-    return Session("n01", "127.0.0.1", port, name, keepalive, context)
+def new(keepalive=30, topics=()):
+    session = Session("n01", keepalive, context, topics)
+    session.acked = []
+    session.on_ack = session.acked.append
+    return session
 
 def step_until(session, condition, seconds=20):
-    """Step; True when the condition was met, False when time is over. Raises what the session raises."""
+    """Step; True when the condition was met, False when the session is closed or time is over."""
     end = time.ticks_add(time.ticks_ms(), seconds * 1000)
     while not condition():
-        if time.ticks_diff(end, time.ticks_ms()) < 0:
+        if session.state == CLOSED or time.ticks_diff(end, time.ticks_ms()) < 0:
             return False
         session.step()
         time.sleep_ms(1)
     return True
 
-def connect(**options):
-    session = new(**options)
-    session.connect()
-    assert step_until(session, lambda: session.state == UP)
+def reconnect(session, clean=False):
+    session.connect(ADDRESS, NAME, clean)
+    assert step_until(session, lambda: session.state == UP), session.error
     return session
 
-def outcome(session, seconds=20):
-    """What ends a session that should not last: (exception, its text), or ("hang", "")."""
-    try:
-        session.connect()
-        step_until(session, lambda: False, seconds)
-        return "hang", ""
-    except Exception as e:
-        return type(e).__name__, str(e)
-    finally:
-        session.close()
+def connect(clean=False, **options):
+    return reconnect(new(**options), clean)
+
+def ending(session, seconds=20):
+    """What the session says when it has ended, and "hangs" when it has not."""
+    step_until(session, lambda: False, seconds)
+    return session.error if session.state == CLOSED else "hangs"
 '''

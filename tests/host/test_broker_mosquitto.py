@@ -59,7 +59,7 @@ def test_a_persistent_one_saves_every_change(tmp_path: Path) -> None:
     text = mosquitto.configuration(config(), Path("/run/acl"), as_root=False, store=tmp_path)
     lines = text.splitlines()
     assert "persistence false" not in lines
-    for line in ("persistence true", f"persistence_location {tmp_path}/", "autosave_on_changes true"):
+    for line in ("persistence true", f"persistence_location {tmp_path}", "autosave_on_changes true"):
         assert lines.count(line) == 1, line
 
 

@@ -37,7 +37,6 @@ def test_a_day_loses_what_the_outage_must_cost_and_says_so(tmp_path: Path) -> No
             seconds=SECONDS,
             outage_from=OUTAGE.start,
             outage_to=OUTAGE.stop,
-            batch_s=60,
             booted_ms=ZERO_MS,
             correction_ms=CORRECTION_MS,
         )
@@ -83,6 +82,7 @@ def test_a_day_loses_what_the_outage_must_cost_and_says_so(tmp_path: Path) -> No
     assert len(missing) == end["lost"]
     assert len(missing) <= len(OUTAGE) - KEPT
     assert (end["pending"], end["damaged"], end["errors"]) == (0, 0, 0)
+    assert end["connects"] == 2
     print(
         f"{SECONDS} readings, {len(missing)} lost and told in {len(received.gaps)} gaps, "
         f"{received.duplicates} duplicates dropped; {end}"

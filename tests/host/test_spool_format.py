@@ -8,21 +8,14 @@ from typing import Any
 import pytest
 
 from host_tools import paths
-from host_tools.spool.dating import Quality, Reading
+from host_tools.spool.dating import Quality
 from host_tools.spool.dump import REASONS
-from host_tools.spool.format import Gap, Spool, SpoolFormatError, State, decode
-from tests.host.spool_vectors import CASES, SECTOR, VECTORS, named, partition
+from host_tools.spool.format import SpoolFormatError, State
+from host_tools.spool.ring import Gap, Spool, decode
+from tests.host.spool_vectors import CASES, SECTOR, VECTORS, as_vector, named, partition
 
 SLOT = 16
 MIXED = "a boot that never learnt the time, between two that did"
-
-
-def as_vector(item: Reading | Gap) -> list[Any]:
-    if isinstance(item, Gap):
-        return [item.first, item.last, item.why]
-    name, unit, decimals = item.channel.name, item.channel.unit, item.channel.decimals
-    quality = str(item.quality)
-    return [item.seq, name, unit, decimals, item.reason, item.value, item.unix_ms, quality, item.later_s]
 
 
 def test_vectors_are_what_their_generator_makes() -> None:

@@ -290,6 +290,9 @@ def times() -> list[dict[str, Any]]:
     lost.boot(3).reading(1_000, 4).time(AT0 + 2 * HOUR * 1000).reading(9_000, 5)
     ended = Sector().open(proof=T0).boot(1).reading(5_000, 1).boot(2).reading(6_000, 2)
     # The boot's time is in the header alone: the sector that held its TIME record is gone.
+    again = begun().boot(1).reading(1_000, 1).boot(1).reading(2_000, 2)
+    unsure = Sector().open(boot=1, proof=T0).boot(1).reading(5_000, 1).close(0)
+    behind = Sector().open(1, boot=3, proof=T0 + 5_000).boot(3).reading(1_000, 2)
     header = begun(300, boot=4, cursor=300).reading(7_000, 1).boot(5).reading(1_000, 2).time(AT0 + 20_000)
     later = begun(boot=1).reading(1_000, 1).close(0)
     opened = Sector().open(1, boot=2, proof=T0 + 1).boot(2).reading(1_000, 2).close(0)
@@ -346,6 +349,26 @@ def times() -> list[dict[str, Any]]:
             ],
             boot=2,
             next=2,
+        ),
+        case(
+            "a BOOT record of the boot that goes on",
+            [again, Sector(), Sector()],
+            "lbb",
+            [got(0, AT0 + 1_000, 1), got(1, AT0 + 2_000, 2)],
+            next=2,
+            proof=T0 + 2,
+        ),
+        case(
+            "a time that only the proof behind it tells of",
+            [unsure, behind, Sector()],
+            "llb",
+            [
+                got(0, AT0 + 5_000, 1, quality="unknown", later_s=5_001),
+                got(1, AT0 + 5_001_000, 2, quality="unknown", later_s=None),
+            ],
+            boot=3,
+            next=2,
+            proof=T0 + 5_000,
         ),
         case(
             "the time that stands in a header",
@@ -493,7 +516,7 @@ def ring() -> list[dict[str, Any]]:
         case(
             "a sector without readings has the number of the one behind it",
             [small(3, boot=8).ack(1), small(0, 3).close(1), bare],
-            "lll",
+            "llf",
             [of(seq) for seq in range(5)],
             boot=8,
             cursor=1,
@@ -544,6 +567,10 @@ def damages() -> list[dict[str, Any]]:
     # Twice.
     twice = begun().reading(1_000, 1).ack(0).reading(2_000, 2).ack(0).reading(3_000, 3)
     twice.flip(SLOT * (twice.slot - 2) + 4).flip(SLOT * (twice.slot - 4) + 4)
+    same = begun().reading(1_000, 1).ack(0).reading(2_000, 2).boot(1).reading(3_000, 3)
+    same.flip(SLOT * (same.slot - 4) + 4)
+    gone = begun().reading(1_000, 1).ack(0).reading(2_000, 2)
+    gone.torn(SLOT * (gone.slot - 2), SLOT * (gone.slot - 1))
     wiped = small(0, 240)
     wiped.torn(SLOT * 20, SLOT * 180)
     torn_close = small(0).close(0).torn(SLOT * 255 + 7, SLOT * 256)
@@ -714,6 +741,32 @@ def damages() -> list[dict[str, Any]]:
             next=3,
             proof=T0 + 1,
             bad=2,
+        ),
+        case(
+            "a damaged record that was no reading, and the boot told again without its time",
+            [same, Sector(), Sector()],
+            "lbb",
+            [
+                got(0, AT0 + 1_000, 1),
+                got(1, AT0 + 2_000, 2, quality="unknown", later_s=None),
+                got(2, AT0 + 3_000, 3, quality="unknown", later_s=None),
+            ],
+            boot=2,
+            next=3,
+            proof=T0 + 1,
+            bad=1,
+        ),
+        case(
+            "a wiped record that was no reading",
+            [gone, Sector(), Sector()],
+            "lbb",
+            [
+                got(0, AT0 + 1_000, 1),
+                got(1, AT0 + 2_000, 2, quality="unknown", later_s=None),
+            ],
+            boot=2,
+            next=2,
+            proof=T0 + 1,
         ),
         case(
             "more than half of a sector wiped",

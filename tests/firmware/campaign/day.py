@@ -13,11 +13,17 @@ import time
 
 with open(sys.argv[1]) as f:
     JOB = json.load(f)
-sys.path[:] = JOB["search"] + [".frozen"]
+sys.path[:] = [JOB["board"], ".frozen"]
+
+import esp32  # noqa: E402
+from _flash import Flash  # noqa: E402
+
+sys.path[:] = JOB["search"] + [".frozen"]  # the board's sockets and time are not for us
 
 _PERIOD = 1 << 30
 WRAPS_AT_MS = 5 * 3600 * 1000
 SYNCED = 2
+PACK = 45  # readings; somewhat more than go into one pack
 CHANNELS = [("bme280/temperature", "Cel", 2, -4000, 8500, 1000)]
 
 
@@ -52,10 +58,8 @@ sleep_ms = time.sleep_ms
 sys.modules["time"] = simulated = Simulated()
 sys.modules["machine"] = Machine
 
-import esp32  # noqa: E402
-from _flash import Flash  # noqa: E402
 from limpet.events import Events  # noqa: E402
-from limpet.mqtt import UP  # noqa: E402
+from limpet.mqtt import CLOSED, UP  # noqa: E402
 from limpet.spool import Spool  # noqa: E402
 from limpet.uplink import Uplink  # noqa: E402
 
@@ -131,8 +135,8 @@ def main():
     settings = {
         "prefix": "limpet",
         "board": "virtual",
-        "keepalive": 30,
-        "batch_ms": JOB["batch_s"] * 1000,
+        "keepalive": 300,  # longer than from pack to pack: in this time an answer to a ping would be late
+        "batch_ms": 60000,
         "health_s": 600,
         "brokers": [{"host": "127.0.0.1", "port": JOB["port"], "name": JOB["name"]}],
     }
@@ -146,6 +150,9 @@ def main():
 
     def settle(most):
         """The network is quick: what is sent is acknowledged before time goes on, if there is a session."""
+        while uplink.session.state not in (CLOSED, UP):
+            next(delivery)
+            sleep_ms(1)
         while len(spool) > most and uplink.session.state == UP:
             if not most:
                 simulated.pass_by(20)  # so that the last batch is due
@@ -165,7 +172,7 @@ def main():
             clock.sync(JOB["booted_ms"] + second // 3600 * JOB["correction_ms"])
         for task in tasks:
             task.turn()
-        settle(JOB["batch_s"] + 60)
+        settle(PACK)
     settle(0)
     end = {
         "lost": spool.lost,

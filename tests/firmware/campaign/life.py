@@ -17,7 +17,12 @@ import time
 
 with open(sys.argv[1]) as f:
     JOB = json.load(f)
-sys.path[:] = JOB["search"] + [".frozen"]
+sys.path[:] = [JOB["board"], ".frozen"]
+
+import esp32  # noqa: E402
+from _flash import Flash  # noqa: E402
+
+sys.path[:] = JOB["search"] + [".frozen"]  # the board's sockets and time are not for us
 
 
 class Machine:
@@ -28,8 +33,6 @@ class Machine:
 
 sys.modules["machine"] = Machine
 
-import esp32  # noqa: E402
-from _flash import Flash  # noqa: E402
 from limpet.events import Events  # noqa: E402
 from limpet.spool import Spool  # noqa: E402
 from limpet.uplink import Uplink  # noqa: E402

@@ -24,7 +24,7 @@ _LIFE = paths.ROOT / "tests" / "firmware" / "campaign" / "life.py"
 _PATIENCE = 120.0  # seconds for one life
 _SPOOL = TABLE_OFFSET + SECTOR
 
-ZERO_MS = 1_763_820_000_000
+ZERO_MS = 2_000_000_000_000
 """When the first life of a node begins, in unix time."""
 
 _LIFE_MS = 10_000_000
@@ -48,7 +48,7 @@ class Field:
         self.authority = Authority.create(folder / "pki")
         self.authority.issue_broker(["localhost"]).save(folder / "pki", "broker")
         self.authority.issue_console().save(folder / "pki", "console")
-        self.search = [str(p) for p in (paths.FIRMWARE, paths.VIRTUAL_BOARD, parts.umqtt_simple())]
+        self.search = [str(paths.FIRMWARE), str(parts.umqtt_simple())]
         self.port = 0  # the broker's
         self._inbox: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
         self._is_up = threading.Event()
@@ -132,6 +132,7 @@ class Node:
         path = self._folder / "job.json"
         words = {
             "search": self._field.search,
+            "board": str(paths.VIRTUAL_BOARD),
             "node": self.id,
             "flash": str(self.flash),
             "identity": str(self._folder),
