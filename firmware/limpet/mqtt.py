@@ -34,7 +34,7 @@ _CONNECT_MS = const(15000)  # TCP, TLS, CONNACK and SUBACK together
 _PING = const(700)  # ms for each second of keepalive: ask after so long, give up after as long again
 _RX_SIZE = const(256)  # the largest packet that is taken in
 _HEAD = const(3)  # room for the fixed header: it is written backwards from what follows it
-_TX_SIZE = const(1088)  # a payload of 1,024 bytes and its topic; `about` may need more
+_TX_SIZE = const(1056)  # a payload of 1,024 bytes and its topic; it grows if that is not enough
 _TURNS = const(8)  # reads and PUBACKs in one step: a peer that floods must not keep us in it
 
 
@@ -61,23 +61,22 @@ class Session(simple.MQTTClient):
     def connect(self, address, name, clean=False):  # type: ignore[override]
         """Begin to connect to `address` (of getaddrinfo); step() goes on until the state is UP or CLOSED.
         `name` is what the broker's certificate must bear. `clean`: the broker forgets the last session."""
-        self.close()
-        self.server = name
-        self.present = not clean  # what the broker may say
-        self._wants = _CONNACK
-        self._due = time.ticks_add(time.ticks_ms(), _CONNECT_MS)
         try:
+            self.close()
+            self.server = name
+            self.present = not clean  # what the broker may say
+            self._wants = _CONNACK
+            self._due = time.ticks_add(time.ticks_ms(), _CONNECT_MS)
             # CONNECT is written now, and sent when there is TLS to send it over.
             flags = clean << 1
-            at = self._send_str(_HEAD + 10, self.client_id)
+            at = self._send_str(self._send_str(_HEAD, "MQTT") + 4, self.client_id)
             if self.lw_topic:
                 flags |= 0x04 | self.lw_qos << 3 | self.lw_retain << 5
                 at = self._send_str(self._send_str(at, self.lw_topic), self.lw_msg)
-            self._send_str(_HEAD, "MQTT")
             struct.pack_into(">H", self._tx, _HEAD + 6, _LEVEL | flags)
             struct.pack_into(">H", self._tx, _HEAD + 8, self.keepalive)
             self._send(0x10, at)
-            self.sock = sock = socket.socket()
+            self.sock = self._raw = sock = socket.socket()
             sock.setblocking(False)
             self.state = _CONNECTING
             sock.connect(address)
@@ -111,11 +110,11 @@ class Session(simple.MQTTClient):
         """Drop the connection; unless we `say` so, the broker publishes the last will."""
         if say and self.flush():
             self._send(0xE0, _HEAD)
-        sock = self.sock
-        self.sock = self.error = self._out = None
         self.state = self._ack = self._skip = self._rest = self._at = self._have = 0
-        if sock:
-            sock.close()
+        if self.sock:
+            self.sock.close()
+            self._raw.close()  # after an error the socket of TLS leaves it open
+        self.sock = self.error = self._out = None
 
     def _end(self, e):
         self.malformed += isinstance(e, simple.MQTTException)

@@ -28,7 +28,11 @@ def run():
     log("node", "limpet " + limpet.__version__)
     while True:
         try:
-            run_tasks(_assemble())
+            spool, tasks = _assemble()
+            try:
+                run_tasks(tasks)
+            finally:
+                spool.flush()  # Ctrl-C: somebody wants the board, and may reset it
         except Exception as e:
             # Not a reason to reset: whoever mends it needs the serial port.
             log("node", "cannot start: %s" % e)
@@ -36,7 +40,7 @@ def run():
 
 
 def _assemble():
-    """The tasks that make the node. Raises what makes it impossible."""
+    """The spool, and the tasks that make the node. Raises what makes it impossible."""
     config, node_id, context = _load()
     # Read once, at the start: the code that did it need not stay in the heap.
     for name in ("identity", "settings"):
@@ -57,7 +61,7 @@ def _assemble():
     clock.tell = events.tell
     uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events)
     parts = (("sampler", sampler), ("spool", spool), ("wifi", wifi), ("clock", clock), ("uplink", uplink))
-    return [Task(name, part) for name, part in parts]
+    return spool, [Task(name, part) for name, part in parts]
 
 
 def _load():

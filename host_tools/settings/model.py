@@ -151,7 +151,7 @@ class Node(_Table):
         description='whole seconds from 5 s to 1 day, such as 60 or "5min"', default=60_000
     )
     retry: Annotated[int, PlainValidator(fields.duration(1_000, 300_000))] = Field(
-        description='a time from 1 s to 5 min, such as "12s"', default=12_000
+        description='a time from 1 s to 5 min, such as "18s"', default=18_000
     )
     spool: Spool = Field(description="a table [spool]", default=Spool())
     ntp: list[Annotated[Server, PlainValidator(_server)]] = Field(

@@ -62,7 +62,9 @@ class Dump:
                 yield _row("", f"and {len(spool.gaps) - _GAPS_SHOWN} more gaps; --all shows them")
         yield _row("wear", self._wear())
         yield _row("damage", self._damage())
-        foreign = spool.count(State.FREE)
+        foreign = sum(
+            each.opening is not None and each.opening.owner != spool.owner for each in spool.sectors
+        )
         if foreign:
             yield _row("foreign", f"{_number(foreign, 'sector')} of another node, which this one will erase")
         if everything:

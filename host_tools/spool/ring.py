@@ -187,6 +187,7 @@ class _Ring:
             if limit is None:  # what is lost here may have been a reading that was delivered, or a boot
                 self._reach(self.next + walked.bad + lost_sectors * _LOST_SECTOR)
                 self.boot += doubts
+        self.cursor = min(self.cursor, self.next)  # what was acknowledged may be gone altogether
 
     def items(self) -> tuple[tuple[Reading | Gap, ...], int]:
         """All readings and gaps in the order of their numbers, and the newest time proved."""

@@ -13,6 +13,7 @@ CHANNELS = [
     ("probe/temperature", "Cel", 4, -55, 125, 1000),
 ]
 HEADER = 112
+TABLE = 64  # bytes of the channel table
 SLOT = 16
 BOOTED_MS = (2000000000000, 2000010000000)
 SYNCED = 2
@@ -178,7 +179,7 @@ def test_many_flipped_bits():
     for i in range(40):
         image = bytearray(s.image)
         for _ in range(1 + dice.below(60)):
-            at = HEADER + 64 + dice.below(SECTOR - HEADER - 64)  # behind header and channel table
+            at = HEADER + TABLE + dice.below(SECTOR - HEADER - TABLE)  # behind header and channel table
             rot(image, dice.below(SECTORS) * SECTOR + at, 1 << dice.below(8))
         came, damaged = read_back(image, i)
         assert set(range(s.cursor, s.next)) - came == s.damaged_by(image), i
@@ -191,7 +192,7 @@ def test_overwritten_stretches():
     for i in range(40):
         image = bytearray(s.image)
         size = 1 + dice.below(600)
-        at = dice.below(SECTORS) * SECTOR + HEADER + 64 + dice.below(SECTOR - HEADER - 64 - size)
+        at = dice.below(SECTORS) * SECTOR + HEADER + TABLE + dice.below(SECTOR - HEADER - TABLE - size)
         fill = dice.below(4)
         if at + size > s.places[-1] >= at:
             fill = 0  # an end that is blank again is no damage: nobody can see it
@@ -199,6 +200,33 @@ def test_overwritten_stretches():
             image[j] = (0, 0xFF, 0x55, dice.below(256))[fill]
         came, _ = read_back(image, (i, at, size, fill))
         assert set(range(s.cursor, s.next)) - came == s.damaged_by(image), (i, at, size)
+
+
+def test_flipped_bits_anywhere():
+    # A sector may be lost as a whole where its header is hit, in both of its copies; no other.
+    s = sample()
+    dice = Dice(6)
+    for i in range(60):
+        image = bytearray(s.image)
+        for _ in range(1 + dice.below(200)):
+            rot(image, dice.below(len(image)), 1 << dice.below(8))
+        may_go = s.damaged_by(image)
+        for index in range(SECTORS):
+            start, end = index * SECTOR, index * SECTOR + HEADER + TABLE
+            if image[start:end] != s.image[start:end]:
+                may_go |= s.sector(index)
+        came, _ = read_back(image, i)
+        assert set(range(s.cursor, s.next)) - came <= may_go, i
+
+
+def test_both_copies_of_a_header():
+    s = sample()
+    for index in range(SECTORS):
+        image = bytearray(s.image)
+        rot(image, index * SECTOR + 20, 1)
+        rot(image, index * SECTOR + 70, 1)
+        came, _ = read_back(image, index)
+        assert set(range(s.cursor, s.next)) - came == s.sector(index), index
 
 
 def test_erased_sectors():

@@ -190,6 +190,8 @@ def test_in_a_blackout_nothing_passes_and_nothing_closes(link: Link, server: Ser
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_who_leaves_in_a_blackout_is_missed_after_it(link: Link, server: Server, how: str) -> None:
     with joined(link, server) as (near, far):
+        near.sendall(b"x")
+        assert far.recv(1) == b"x"
         link.blackout()
         if how == "reset":
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

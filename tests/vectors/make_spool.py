@@ -429,7 +429,7 @@ def ring() -> list[dict[str, Any]]:
     other = (("probe/temperature", "Cel", 4), WIND)
     changed = begun(2, boot=2, time=(0, 0), channels=other).boot(2).time(AT0 + HOUR * 1000)
     changed.reading(1_000, 3, 1).reading(1_500, 190625)
-    bare = Sector().open(3, boot=7, time=KNOWN, proof=T0, channels=other).boot(7).close(0)
+    bare = Sector().open(3, boot=7, cursor=1, time=KNOWN, proof=T0, channels=other).boot(7).close(1)
     return [
         case(
             "wrap-around, the cursor in the second sector",
