@@ -34,8 +34,8 @@ types: $(VENV)/dev build/stubs ## types: the host tools strictly, the firmware a
 bench: $(VENV)/dev mosquitto ## measure; results go to docs/benchmarks.md and build/bench.json
 	@$(BIN)/python -m tests.bench.run
 
-soak: $(VENV)/dev mosquitto ## what takes longer: a node in random trouble (SOAK_MINUTES=10)
-	@$(BIN)/pytest -m soak -s $(PYTEST)
+soak: $(VENV)/dev mosquitto ## what takes longer: every power cut, long outages, random trouble (SOAK_MINUTES=10)
+	@$(BIN)/pytest -m soak -n 2 -rP $(PYTEST)
 
 lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) --extra build pyproject.toml -o requirements.txt

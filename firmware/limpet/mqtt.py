@@ -23,11 +23,11 @@ _CONNECTING = const(1)  # TCP
 _GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
 UP = const(3)
 
-# First byte and length of what a broker answers; SUBACK has a byte more for each topic.
-_CONNACK = const(0x200002)
-_PUBACK = const(0x400002)
-_SUBACK = const(0x900002)
-_PINGRESP = const(0xD00000)
+# What a broker answers: first byte << 16 | length, and 1, so that none is 0; SUBACK is longer by its topics.
+_CONNACK = const(0x200003)
+_PUBACK = const(0x400003)
+_SUBACK = const(0x900003)
+_PINGRESP = const(0xD00001)
 
 _LEVEL = const(0x400)  # MQTT 3.1.1, beside the flags of CONNECT
 _CONNECT_MS = const(15000)  # TCP, TLS, CONNACK and SUBACK together
@@ -35,6 +35,8 @@ _PING = const(700)  # ms for each second of keepalive: ask after so long, give u
 _RX_SIZE = const(256)  # the largest packet that is taken in
 _HEAD = const(3)  # room for the fixed header: it is written backwards from what follows it
 _TX_SIZE = const(1056)  # a payload of 1,024 bytes and its topic; it grows if that is not enough
+_TCP = const(6)  # IPPROTO_TCP, and its TCP_NODELAY: not every port has the names
+_NODELAY = const(1)
 _TURNS = const(8)  # reads and PUBACKs in one step: a peer that floods must not keep us in it
 
 
@@ -42,9 +44,9 @@ class Session(simple.MQTTClient):
     """`on_ack(pid)` is called for each PUBACK, `on_message(topic, payload)` for each PUBLISH, with
     memoryviews that are valid during the call. They may close the session, but not step it.
 
-    `state`: CLOSED to UP; `error`: why it is closed, None if we did it; `present`: the broker knew the session.
-    Counted are `malformed`, connections that ended for what the broker sent, and `dropped`, messages that
-    were too long, or that on_message failed for."""
+    `state`: CLOSED to UP; `error`: why it is closed, None if we did it; `present`: the broker knew the
+    session. Counted are `malformed`, connections that ended for what the broker sent, and `dropped`, messages
+    that were too long, or that on_message failed for."""
 
     def __init__(self, client_id, keepalive, context, topics=()):
         """`keepalive` in seconds, `context` the SSLContext of the identity; `topics`, of bytes, are
@@ -78,6 +80,7 @@ class Session(simple.MQTTClient):
             self._send(0x10, at)
             self.sock = self._raw = sock = socket.socket()
             sock.setblocking(False)
+            sock.setsockopt(_TCP, _NODELAY, 1)  # Nagle's algorithm would hold the window back
             self.state = _CONNECTING
             sock.connect(address)
         except Exception as e:
@@ -277,7 +280,7 @@ class Session(simple.MQTTClient):
                 self._rest = length and end - body
                 return True
         else:
-            answer = first << 16 | length
+            answer = (first << 16 | length) + 1
             if answer != self._wants and (answer != _PUBACK or self.state != UP):
                 raise simple.MQTTException("packet %x" % first)
         if end > have:

@@ -16,7 +16,6 @@ _SYNCED = const(2)
 _HOLDOVER = const(1)
 _RECOVERED = const(2)
 _UNKNOWN = const(3)
-_ENDLESS = const(0x100000000)
 _NO_BOOT = const(-0x100000000)
 
 
@@ -34,7 +33,6 @@ class Reader:
     def __init__(self, spool):
         self._spool = spool
         self._walk = Walk(spool.device)
-        self._limit = 0  # the base of the sector behind the walk's
         self._table = None  # type: list[tuple[str, str, int]] | None
         self._table_crc = -1
         # Of a boot without a sure time: the boot; the marks seen; the first sure time behind, and its boot.
@@ -73,13 +71,12 @@ class Reader:
                 if spool.holding(self._at) < 0:
                     return self._gap(max(self._at + 1, min(spool.first, spool.next)), "full")
                 if not self._open():
-                    return self._gap(self._limit, "damaged")
+                    return self._gap(self._end(self._at), "damaged")
             if self._found < 0 and not self._step():
-                after = spool.after(walk.base)
-                end = spool.base(after) if after >= 0 else spool.next
+                end = self._end(walk.base)
                 if self._at < end:
                     return self._gap(end, "damaged")
-                if after >= 0:
+                if self._at < spool.next:
                     walk.place = -1
             elif self._found > self._at:
                 return self._gap(self._found, "damaged")
@@ -101,18 +98,19 @@ class Reader:
         self._what = GAP
         return GAP
 
+    def _end(self, seq):
+        """The base of the sector behind the one that holds `seq`, or the number that comes next of all."""
+        after = self._spool.after(seq)
+        return self._spool.base(after) if after >= 0 else self._spool.next
+
     def _open(self):
         """Begin with the sector that holds the position. False when it cannot be read."""
         spool = self._spool
         walk = self._walk
         place = spool.holding(self._at)
-        after = spool.after(spool.base(place))
-        self._limit = spool.base(after) if after >= 0 else spool.next
         try:
             if walk.load(place) == LIVE and walk.base == spool.base(place):
                 self._find_table(place)
-                if after < 0:
-                    self._limit = _ENDLESS
                 return True
         except OSError:
             spool.errors += 1
@@ -151,9 +149,7 @@ class Reader:
             return False
         if kind < _READINGS:
             seq = walk.seq - 1
-            if seq >= self._limit:  # the sector behind has it
-                walk.slot = walk.end
-            elif self._table is None or walk.b & 63 >= len(self._table):
+            if self._table is None or walk.b & 63 >= len(self._table):
                 spool.skipped(walk.base, walk.slot)
             elif seq >= self._at:
                 self._found = seq

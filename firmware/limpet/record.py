@@ -141,11 +141,13 @@ class Walk:
                 return self._skip(slot)
             self.top = slot + 1
             missing = (low - self.seq) & 0xFF
-            if missing:
+            if missing or self.bad or self._blank:
+                doubts = self.bad + self._blank - missing
+                if doubts < 0:  # no number goes by without a slot: this record came before
+                    continue
                 self.seq += missing
-            if self.bad or self._blank:
-                if self.bad + self._blank > missing and slot < _LAST:
-                    self._doubt(self.bad + self._blank - missing)
+                if doubts and slot < _LAST:
+                    self._doubt(doubts)
                 self.bad = self._blank = 0
             if kind < _READINGS:
                 self.seq += 1

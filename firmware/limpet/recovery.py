@@ -6,13 +6,10 @@ import struct
 from micropython import const
 
 from limpet.record import FAILED, FREE, LIVE, NOTHING, READY, Walk
+from limpet.spool import SpoolError
 
 _LAST = const(255)  # the slot that closes a sector
 _LOST_SECTOR = const(256)  # numbers; a sector uses fewer
-
-
-class SpoolError(Exception):
-    """The partition cannot be used as a spool; the text says why."""
 
 
 class Recovery:

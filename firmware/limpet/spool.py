@@ -30,7 +30,6 @@ from limpet.record import (
     VERSION,
     read,
 )
-from limpet.recovery import Recovery, SpoolError
 
 _SECTOR = const(4096)
 _FEWEST = const(3)
@@ -56,6 +55,10 @@ _TURNING = const(2)
 _BLANK_SLOT = b"\xff" * 16
 
 
+class SpoolError(Exception):
+    """The partition cannot be used as a spool; the text says why."""
+
+
 class Spool:
     """`device` is an esp32.Partition, or works like one; `owner` is the node's id. start() begins to write.
 
@@ -68,6 +71,8 @@ class Spool:
     """
 
     def __init__(self, device, owner):
+        from limpet.recovery import Recovery  # needed once; whoever likes may unload it then
+
         self.device = device
         self._owner = crc32(owner.encode())
         count = device.ioctl(4, 0)
@@ -372,11 +377,7 @@ class Spool:
         except OSError:
             self.errors += 1
         try:
-            written = bytearray(len(records))
-            read(self.device, self._place, written, at)
-            if written == records:
-                return True
-            # They come again elsewhere, so they must not stand here.
+            # They come again elsewhere, so they should not stand here.
             self.device.writeblocks(self._place, bytes(len(records)), at)
         except OSError:
             self.errors += 1

@@ -165,6 +165,19 @@ def test_a_boot_that_ended_without_time_is_dated_between_its_neighbours():
     assert times(again.reader())[-1] == (1, T0_MS + 3660000 + 0, UNKNOWN, None)
 
 
+def test_a_later_boot_learns_the_time_while_an_older_one_is_read():
+    nor = Nor(3)
+    take(begun(nor), 5, 6)
+    spool = begun(nor)
+    take(spool, 7)
+    reader = spool.reader()
+    assert (reader.look(), reader.quality, reader.later_s) == (READING, UNKNOWN, None)
+    reader.skip()
+    spool.mark(T0_MS, SYNCED)
+    assert (reader.look(), reader.quality, reader.value) == (READING, UNKNOWN, 6)
+    assert reader.unix_ms + reader.later_s * 1000 == T0_MS
+
+
 def test_the_time_of_a_boot_is_found_sectors_later():
     nor = Nor(8)
     spool = begun(nor)
@@ -235,6 +248,19 @@ def test_a_damaged_time_or_boot_record_makes_no_wrong_time():
         (4, T0_MS + 5000, UNKNOWN, 55),
         (9, T0_MS + 60000, RECOVERED, 0),
     ]
+
+
+def test_no_boot_has_the_number_of_one_whose_record_is_damaged():
+    nor = Nor(3)
+    for boot in (1, 2, 3):
+        spool = begun(nor, T0_MS * boot, SYNCED)
+        take(spool, 5)
+    for record in (3, 6):  # the second and third BOOT
+        nor.data[(slots(nor)[0] + record) * SLOT + 5] ^= 1
+    again = begun(nor, T0_MS * 4, SYNCED)
+    assert again.boot > 3
+    take(again, 5)
+    assert times(begun(nor).reader()) == [(5, T0_MS * boot, BY_SYNC, 0) for boot in (1, 2, 3, 4)]
 
 
 def slots(nor):

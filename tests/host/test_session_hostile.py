@@ -252,7 +252,8 @@ def test_a_suback_for_other_topics_than_ours_ends_the_session(plant: Plant, answ
         link.until_gone()
 
     with Peer(plant.context(), [answers]) as peer:
-        told = plant.run(peer.port, "s = connect(topics=(b'a', b'b'))\ntell(ending(s), s.malformed)")
+        script = "s = new(topics=(b'a', b'b'))\ns.connect(ADDRESS, NAME)\ntell(ending(s), s.malformed)"
+        told = plant.run(peer.port, script)
     assert told in ([["packet 90", 1]], [["packet d0", 1]])
 
 
@@ -593,9 +594,8 @@ def test_nothing_raises_and_nothing_hangs_without_heap(plant: Plant) -> None:
 s = new(topics=(b"cmd",))
 s.set_last_will(b"w", b"gone", True, 1)
 s.on_message = lambda topic, payload: None
-class Sizes: ballast = None
 def exhaust(left):
-    # All but `left` blocks of 32 bytes are taken.
+    # All but about `left` pairs of the heap's blocks are taken.
     gc.collect()
     chain = None
     try:
@@ -606,9 +606,10 @@ def exhaust(left):
     for _ in range(left):
         chain = chain[0]
     return chain
-ended = ups = 0
+_ = ended = ups = left = moment = 0
+chain = None
 errors = set()
-for left in list(range(0, 40)) + list(range(40, 200, 10)):
+for left in list(range(0, 24)) + list(range(24, 200, 16)):
     for moment in range(4):
         s.close()
         if moment:
