@@ -58,7 +58,8 @@ class Clock:
     `s` and `ms` are the uptime as of now(), `offset_ms` is uptime 0 in unix ms (0 while UNKNOWN), `trust` one
     of the above. `on_mark(offset_ms, trust)` is called when trust changes, or offset_ms by 20 ms or more.
     `drift` is in 0.1 ppm, positive when the crystal is slow. `steps` counts the corrections after the first
-    that were too large to slew; `tell(module, text)` is called for each. `error` tells what was wrong in the latest poll, or is None.
+    that were too large to slew; `tell(module, text)` is called for each. `error` tells what was wrong in the
+    latest poll, or is None.
     """
 
     def __init__(self, servers, wifi, floor=0):

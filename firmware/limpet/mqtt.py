@@ -307,7 +307,8 @@ class Session(simple.MQTTClient):
                 raise (OSError if word < 6 else simple.MQTTException)("refused %s" % word)
             self.state = UP
             self.present = word > 0
-            if self.topics and not word:
+            # The first session of a boot subscribes in any case: the broker may know an older firmware's.
+            if self.topics and not (word and self.pid):
                 self._wants = _SUBACK + len(self.topics)
                 self.pid = word = self.pid % 65535 + 1
                 struct.pack_into(">H", self._tx, _HEAD, word)

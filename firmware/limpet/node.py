@@ -42,14 +42,14 @@ def run():
 def _assemble():
     """The spool, and the tasks that make the node. Raises what makes it impossible."""
     config, node_id, context = _load()
-    # Read once, at the start: the code that did it need not stay in the heap.
-    for name in ("identity", "settings"):
-        del sys.modules["limpet." + name]
-        delattr(limpet, name)
-    gc.collect()
     log("node", "I am '%s'" % node_id)
     events = Events()
     spool = _open_spool(node_id, events)
+    # Needed once, at the start: their code need not stay in the heap.
+    for name in ("identity", "settings", "recovery"):
+        del sys.modules["limpet." + name]
+        delattr(limpet, name)
+    gc.collect()
     wifi = Wifi(config["wifi"])
     clock = Clock(config["ntp"], wifi, spool.proof)
     sampler = Sampler(config.pop("sensors"), clock, spool)

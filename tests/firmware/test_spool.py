@@ -802,7 +802,7 @@ class Life:
         assert what != HELD
         assert reader.seq == at, (reader.seq, at)
         if what == GAP:
-            kept = max(self.confirmed) - (self.nor.sectors - 2) * 220
+            kept = max(self.confirmed, default=0) - (self.nor.sectors - 2) * 220
             for number in range(reader.seq, reader.last + 1):
                 if number in self.confirmed:
                     assert reader.why == "full" and number < spool.first <= kept, (number, reader.why)
@@ -840,9 +840,9 @@ def endure(sectors, batch, seed, cuts, steps):
             happened[how] += 1
     life.nor.cut = None
     life.drain(life.boot())
-    fill_one = life.boot()
-    life.append(fill_one)
-    life.drain(fill_one)
+    spool = life.boot()
+    life.append(spool)
+    life.drain(spool)
     assert min(happened.values()) > cuts // 5
     return life
 

@@ -154,8 +154,8 @@ def every_cut(sectors: int, batch: int, ways: int, share: int, shares: int) -> d
         text=True,
         check=False,
     )
-    *_, last = done.stdout.split("\x1e")
-    assert "Traceback" not in done.stdout + done.stderr, done.stdout[-3000:] + done.stderr[-3000:]
+    head, mark, last = done.stdout.partition("\x1e")
+    assert mark and not head, f"exit code {done.returncode}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     counted: dict[str, int] = json.loads(last)
     return counted
 
