@@ -36,9 +36,12 @@ class Ground:
     ) -> subprocess.Popen[str]:
         """One of our scripts in MicroPython; firmware, peers, and the board's modules if it wants them, are
         there to import."""
-        search = [self.firmware, self.peers, SCRIPTS, *([paths.VIRTUAL_BOARD] if board else [])]
+        # MicroPython keeps the names of files, so what it loads is named as shortly as on a node.
+        ours = [each.relative_to(self.folder) for each in (self.firmware, self.peers)]
+        search = [*ours, SCRIPTS, *([paths.VIRTUAL_BOARD] if board else [])]
         return subprocess.Popen(
             [*micropython.command(), "-X", f"heapsize={heap}", str(SCRIPTS / script), *map(str, words)],
+            cwd=self.folder,
             env=os.environ | {"MICROPYPATH": ":".join([*map(str, search), ".frozen"])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
