@@ -42,6 +42,10 @@ _BLANK = b"\xff" * 48
 _BLANK_SLOT = b"\xff" * 16
 
 
+class SpoolError(Exception):
+    """The partition cannot be used as a spool; the text says why."""
+
+
 def read(device, place, buf, at):
     """Read from a sector. A flash that fails once may work the next time; raises OSError when it does not."""
     for _ in range(_TRIES - 1):

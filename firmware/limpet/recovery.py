@@ -5,8 +5,7 @@ import struct
 
 from micropython import const
 
-from limpet.record import FAILED, FREE, LIVE, NOTHING, READY, Walk
-from limpet.spool import SpoolError
+from limpet.record import FAILED, FREE, LIVE, NOTHING, READY, SpoolError, Walk
 
 _LAST = const(255)  # the slot that closes a sector
 _LOST_SECTOR = const(256)  # numbers; a sector uses fewer

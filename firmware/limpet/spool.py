@@ -28,6 +28,7 @@ from limpet.record import (
     RECORD,
     TIME,
     VERSION,
+    SpoolError,
     read,
 )
 
@@ -53,10 +54,6 @@ _WRITING = const(0)
 _LOOKING_AHEAD = const(1)
 _TURNING = const(2)
 _BLANK_SLOT = b"\xff" * 16
-
-
-class SpoolError(Exception):
-    """The partition cannot be used as a spool; the text says why."""
 
 
 class Spool:
