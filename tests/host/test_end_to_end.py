@@ -264,6 +264,22 @@ def test_readings_survive_a_power_cut_and_keep_their_epoch_and_true_time(stand: 
     assert health["boot"] == 2
 
 
+def test_with_policy_batch_a_power_cut_loses_a_batch_at_most_and_repeats_no_number(stand: Stand) -> None:
+    batch = {"readings": 32, "ms": 3000}
+    node = stand.node(stand.settings(BME280_SPEC, spool=batch)).start()
+    stand.wait_for_readings(node, 30)
+    node.power_off()
+    node.power_on()
+    wait_until(lambda: (stand.health(node) or {}).get("boot") == 2, "the second boot")
+    seen = len(stand.readings(node))
+    stand.wait_for_readings(node, seen + 12)
+    told: dict[tuple[str, int], set[object]] = {}
+    for each in stand.readings(node):
+        told.setdefault((each.epoch, each.seq), set()).add((each.channel, each.value, each.unix_ms))
+    assert all(len(contents) == 1 for contents in told.values())
+    assert stand.ledger(node).lost == 0
+
+
 @pytest.mark.parametrize(
     ("sectors", "says"), [(0, "the partition table has no 'spool'"), (2, "spool")], ids=["missing", "tiny"]
 )

@@ -1,5 +1,6 @@
 """One `limpet.mqtt.Session` for a node's life: cut off everywhere, connected again, nothing left behind."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -360,11 +361,15 @@ for i in range(60):
         base = gc.mem_alloc()
     elif i > 5:
         grown = max(grown, gc.mem_alloc() - base)
-tell(hung, grown < 512, seen > 20, s.dropped > 20, s.malformed > 5)
+tell(hung, grown, seen, s.dropped, s.malformed)
 sys.stdin.readline()
 """
     with Peer(plant.context(), [Fuzz(seed)]) as peer, plant.start(peer.port, script, heap="160k") as process:
         assert process.stdout is not None
         said = process.stdout.readline()
-        assert said == "\x1e[0, true, true, true, true]\n", said + process.stdout.read()
+        hung, grown, seen, dropped, malformed = json.loads(said.lstrip("\x1e"))
+        assert hung == 0
+        assert grown < 512
+        # How many depends on how much an RST has overtaken; but all kinds were there.
+        assert min(seen, dropped, malformed) > 0
         assert sockets(process) == 0
