@@ -85,7 +85,7 @@ class Delivery:
         """Send packs as long as there is something due, and room in the window."""
         while self.is_due() and self._session.state == UP:
             # What has no date yet waits for the time, as long as there is room for more.
-            self._reader.force = len(self._spool) * 4 >= self._spool.capacity * 3
+            self._reader.force = (self._spool.next - self._next) * 4 >= self._spool.capacity * 3
             if self._reader.look() == HELD:
                 self._rest = time.ticks_add(time.ticks_ms(), _HELD_MS)
                 return

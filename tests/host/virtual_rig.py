@@ -81,7 +81,10 @@ class Rig:
         """mpremote's transport, in the raw REPL."""
         transport = _patiently(lambda: SerialTransport(self.port, timeout=20))
         try:
-            transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=30)
+            try:
+                transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=15)
+            except TransportError:  # a board that is just starting may not have heard it
+                transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=30)
             yield transport
             if transport.in_raw_repl:
                 transport.exit_raw_repl()
