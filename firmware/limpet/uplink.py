@@ -14,7 +14,9 @@ from limpet.mqtt import CLOSED, UP, Session
 _IDLE_MS = const(20)
 _BUSY_MS = const(2)  # while there is a backlog
 _RETRY_MS = const(18000)
-_PROVED_MS = const(30000)  # a session that lasted so long, and has acknowledged, is a good one
+_PROVED_MS = const(
+    30000
+)  # a session is good that has acknowledged, and lasts so long, or as the wait before it
 _RETURN_MS = const(600000)  # on another broker than the first
 _TIME_MS = const(10000)  # the first connection waits so long for the time
 
@@ -117,7 +119,7 @@ class Uplink:
             if delivery.is_stuck():
                 raise OSError("no PUBACK")
             up = time.ticks_diff(now, began)
-            if delivery.acks and not self._proved and up >= _PROVED_MS:
+            if delivery.acks and not self._proved and up >= min(_PROVED_MS, self._backoff.cap):
                 self._proved = True
                 self._backoff.proved()
             if self._turn and up >= _RETURN_MS:

@@ -21,10 +21,10 @@ def test_the_cap_doubles_to_five_minutes_and_starts_again_when_proved():
     backoff = Backoff(12000)
     for cap in (12000, 24000, 48000, 96000, 192000, 300000, 300000):
         seen = {backoff.wait()}
-        backoff._cap = cap
+        backoff.cap = cap
         seen |= {backoff.wait()}
         assert all(1000 <= wait <= cap for wait in seen), (cap, seen)
-        assert backoff._cap == min(cap * 2, 300000)
+        assert backoff.cap == min(cap * 2, 300000)
     backoff.proved()
     assert 1000 <= backoff.wait() <= 12000
 

@@ -318,6 +318,7 @@ u = make(brokers=[{silent},
     {{"host": "127.0.0.1", "port": {first.port}, "name": NAME}},
     {{"host": "127.0.0.1", "port": {second.port}, "name": NAME}}], retry_ms=12000)
 u._backoff = Fake()
+u._backoff.cap = 1000000
 u._backoff.wait = lambda: lines.append("pause") or 1
 sample(300)
 steps = u.run()
@@ -355,21 +356,40 @@ tell(run_until(u, lambda: u.connects == 2 and spool.cursor), u._turn)
 
 def test_a_session_proves_itself_by_a_puback_and_half_a_minute(plant: Plant) -> None:
     script = """
-u = make(retry_ms=20)
+u = make(retry_ms=20000)
 u._backoff.wait()
 u._backoff.wait()
-tell(u._backoff._cap)
+tell(u._backoff.cap)
 sample(1)
-tell(run_until(u, drained), u._backoff._cap)
+tell(run_until(u, drained), u._backoff.cap)
 uplink_module.time = Hurried(60)
 sample(1)
-tell(run_until(u, lambda: u._proved), u._backoff._cap)
+tell(run_until(u, lambda: u._proved), u._backoff.cap)
 """
     with Peer(plant.context(), [Broker(), Broker()]) as peer:
         before, acknowledged, proved = plant.run(peer.port, NODE + script)
-    assert before == [80]
-    assert acknowledged == [True, 80]
-    assert proved == [True, 20]
+    assert before == [80000]
+    assert acknowledged == [True, 80000]
+    assert proved == [True, 20000]
+
+
+def test_a_session_that_outlasts_the_wait_before_it_has_proved_itself(plant: Plant) -> None:
+    script = """
+u = make(retry_ms=300)
+u._backoff.wait()
+sample(1)
+steps = u.run()
+began = time.ticks_ms()
+while not u._proved:
+    if u._delivery.acks:
+        up = time.ticks_diff(time.ticks_ms(), began)
+    else:
+        began = time.ticks_ms()
+    time.sleep_ms(min(next(steps), 5))
+tell(up > 300, u._backoff.cap)
+"""
+    with Peer(plant.context(), [Broker()]) as peer:
+        assert plant.run(peer.port, NODE + script) == [[True, 300]]
 
 
 def test_a_connection_without_a_puback_does_not_reset_the_backoff(plant: Plant) -> None:
@@ -382,7 +402,7 @@ def test_a_connection_without_a_puback_does_not_reset_the_backoff(plant: Plant) 
 u = make(retry_ms=10)
 waits = []
 wait = u._backoff.wait
-u._backoff.wait = lambda: waits.append(u._backoff._cap) or wait()
+u._backoff.wait = lambda: waits.append(u._backoff.cap) or wait()
 run_until(u, lambda: len(waits) == 5)
 tell(waits)
 """
