@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from host_tools.telemetry import subscriber
 from host_tools.telemetry.subscriber import Event, Link, Message, Subscriber, SubscriberError, TlsFiles
+from tests.host.stand import wait_until
 
 PATIENCE_S = 30.0
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -187,8 +188,7 @@ def test_stop_takes_leave_and_ends_the_thread(bench: Bench) -> None:
     assert threading.active_count() == threads + 1
     source.stop()
     assert threading.active_count() == threads
-    bench.stop()
-    assert "Client console disconnected." in bench.log
+    wait_until(lambda: "Client console disconnected." in bench.log, "the leave-taking")
 
 
 def test_nothing_is_lost_when_the_reader_is_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
