@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 
 def _trouble(stand: Stand, node: Node, dice: random.Random) -> str:
-    """Make one trouble, and end it before the node's queue is full."""
+    """Make one trouble, and end it after a few seconds."""
     kind = dice.choice(["radio", "broker", "sensor", "clock"])
     if kind == "radio":
         with node.off_air():
@@ -60,10 +60,12 @@ def test_random_trouble_loses_nothing(tmp_path: Path) -> None:
             health = stand.health(node)
             assert health is not None
             lowest = min(lowest, health["heap_free"])
-        wait_until(lambda: (stand.health(node) or {})["queue"] < 20, "the backlog delivered")
+        wait_until(lambda: (stand.health(node) or {})["spool"] < 20, "the backlog delivered")
         ledger = stand.ledger(node)
         print(f"seed {SEED}: {troubles}, {ledger.readings} readings, lowest free heap {lowest}")
         assert (ledger.lost, health["lost"], node.board.boots) == (0, 0, 1)
         assert "Traceback" not in node.log
         # Readings come once, unless a PUBACK was lost with its connection: then the receiver drops them.
-        assert ledger.duplicates <= 2 * 16 * (troubles.get("broker", 0) + troubles.get("radio", 0))
+        lost_sessions = troubles.get("broker", 0) + troubles.get("radio", 0)
+        print(f"{ledger.duplicates} duplicates in {lost_sessions} lost sessions")
+        assert ledger.duplicates <= 300 * lost_sessions  # half a minute's readings
