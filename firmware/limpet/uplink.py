@@ -14,9 +14,7 @@ from limpet.mqtt import CLOSED, UP, Session
 _IDLE_MS = const(20)
 _BUSY_MS = const(2)  # while there is a backlog
 _RETRY_MS = const(18000)
-_PROVED_MS = const(
-    30000
-)  # a session is good that has acknowledged, and lasts so long, or as the wait before it
+_PROVED_MS = const(30000)  # what a session lasts that is a good one; or as long as the wait before it
 _RETURN_MS = const(600000)  # on another broker than the first
 _TIME_MS = const(10000)  # the first connection waits so long for the time
 

@@ -1,11 +1,8 @@
 """What the network can do to the sampler: its lateness while the broker is stopped, blacked out, hostile."""
 
 import contextlib
-import os
-import signal
 import ssl
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -117,16 +114,11 @@ def _spend(seconds: float) -> tuple[int, int]:
 @contextlib.contextmanager
 def _stopped(stand: Stand) -> Iterator[None]:
     """The broker, stopped by a signal as long as the `with` block runs."""
-    settings = str(stand.broker.log.with_name("mosquitto.conf"))
-    found = subprocess.run(["pgrep", "-f", settings], capture_output=True, text=True, check=True)
-    processes = [int(line) for line in found.stdout.split()]
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+    stand.broker.pause()
     try:
         yield
     finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
+        stand.broker.resume()
 
 
 def _evil_broker(stand: Stand) -> hostile.Peer:

@@ -20,7 +20,7 @@ def rows(ground: Ground) -> list[Row]:
     """One row for each length of the outage."""
     found = []
     for outage in OUTAGES_S:
-        told = ground.run("storm.py", FLEET, outage * 1000, _first_wait_ms(), _RUNS, heap="8m")
+        told = ground.run("storm.py", FLEET, outage * 1000, first_wait_ms(), _RUNS, heap="8m")
         share, tried = told["peak"] / FLEET, told["tried"] / FLEET
         found.append(
             Row(
@@ -37,7 +37,7 @@ def rows(ground: Ground) -> list[Row]:
     return found
 
 
-def _first_wait_ms() -> int:
+def first_wait_ms() -> int:
     """limpet.uplink's constant: compiled, it has no name any more."""
     source = (paths.FIRMWARE / "limpet" / "uplink.py").read_text()
     found = re.search(r"^_RETRY_MS = const\((\d+)\)", source, re.MULTILINE)

@@ -5,7 +5,6 @@ from os.urandom. All nodes lose the broker in the same millisecond, which is the
 """
 
 import json
-import re
 import subprocess
 from pathlib import Path
 from statistics import mean
@@ -13,6 +12,7 @@ from statistics import mean
 import pytest
 
 from host_tools import micropython, paths
+from tests.bench.storm import first_wait_ms
 
 FLEET = 500
 FLEETS = 20
@@ -40,14 +40,6 @@ def attempts():
 for _ in range(fleets):
     print(json.dumps([list(attempts()) for _ in range(nodes)]))
 """
-
-
-def first_wait_ms() -> int:
-    """limpet.uplink's default: compiled, the constant has no name any more."""
-    source = (paths.FIRMWARE / "limpet" / "uplink.py").read_text()
-    found = re.search(r"^_RETRY_MS = const\((\d+)\)", source, re.MULTILINE)
-    assert found, "limpet/uplink.py has no _RETRY_MS"
-    return int(found[1])
 
 
 def simulate(folder: Path, down_ms: int, cost_ms: int, first_ms: int, fleets: int) -> list[list[list[int]]]:
