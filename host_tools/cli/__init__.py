@@ -1,0 +1,26 @@
+"""The `limpet` command: one module a noun has its words and their help; other packages do the work.
+
+Those are imported when a command runs, for `limpet --help` must not wait for them.
+"""
+
+from typing import NoReturn
+
+from host_tools.cli import (  # noqa: F401  (each adds its commands, in the order of the help)
+    boards,
+    config,
+    demo,
+    deploy,
+    devices,
+    doctor,
+    flash,
+    image,
+    monitor,
+    spool,
+    virtual,
+)
+from host_tools.cli.app import run
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run()
