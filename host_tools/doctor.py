@@ -7,7 +7,7 @@ import pty
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,17 +28,17 @@ class Finding:
     needed: bool = True
     """Whether limpet cannot do without it."""
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is needed, and something is to be done about it."""
+        return self.needed and bool(self.remedy)
 
-def report(say: Callable[[str], None]) -> bool:
-    """Say what was found, a line each; True when nothing that is needed is missing."""
-    good = True
-    for finding in examine():
-        mark = "ok  " if not finding.remedy else ("MISSING" if finding.needed else "optional")
-        say(f"{mark:9}{finding.what}: {finding.state}")
-        if finding.remedy:
-            say(f"{'':9}-> {finding.remedy}")
-        good = good and not (finding.remedy and finding.needed)
-    return good
+    def lines(self) -> Iterator[str]:
+        """How it is told: what was found, and the remedy below it."""
+        mark = "ok" if not self.remedy else ("MISSING" if self.needed else "optional")
+        yield f"{mark:9}{self.what}: {self.state}"
+        if self.remedy:
+            yield f"{'':9}-> {self.remedy}"
 
 
 def examine() -> Iterator[Finding]:

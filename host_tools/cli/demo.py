@@ -24,11 +24,14 @@ def demo(
         BrokerChoice | None,
         typer.Option(help="Which broker; without it Mosquitto where it is installed, else the embedded one."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, the summary last.")
+    ] = False,
 ) -> None:
     """Show a virtual node that publishes recorded weather over mutual TLS."""
     from host_tools.demo.run import run
 
     clean_up_when_ended()
-    summary = run(readings, broker.value if broker else None, remark)
+    summary = run(readings, broker.value if broker else None, remark, as_json=as_json)
     if summary.lost or summary.duplicates:
         raise typer.Exit(1)

@@ -31,8 +31,11 @@ _PATIENCE_S = 60.0
 _LOG_LINES = 8
 
 
-def run(readings: int | None, broker_kind: Kind | None, say: Callable[[str], None]) -> Summary:
+def run(
+    readings: int | None, broker_kind: Kind | None, say: Callable[[str], None], *, as_json: bool = False
+) -> Summary:
     """Show the node until `readings` have come, or until Ctrl-C. Leaves nothing running and nothing behind.
+    `as_json` shows it as JSON, an object a line.
 
     Raises LimpetError when something cannot start, dies, or when no reading comes within a minute.
     """
@@ -71,7 +74,8 @@ def run(readings: int | None, broker_kind: Kind | None, say: Callable[[str], Non
         bench.on_close(virtual.close)
         say(f"Broker: {broker.title} on port {broker.port}, client certificates only.")
         say(f"Node's serial port: {virtual.port.path}")
-        return show(console, sys.stdout, readings, About(broker.title, weather.note), check=watch.check)
+        about = About(broker.title, weather.note)
+        return show(console, sys.stdout, readings, about, as_json=as_json, check=watch.check)
 
 
 def _flash(authority: Authority, broker_port: int, ntp_port: int, folder: Path) -> bytes:

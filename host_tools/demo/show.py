@@ -9,7 +9,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.live import Live
 
-from host_tools.demo import plain, screen
+from host_tools.demo import jsonl, plain, screen
 from host_tools.demo.model import Model, Notice, Summary
 from host_tools.telemetry.senml import Reading
 from host_tools.telemetry.subscriber import Event
@@ -34,10 +34,12 @@ def show(
     stop_after: int | None,
     about: screen.About,
     *,
+    as_json: bool = False,
     from_start: bool = True,
     check: Callable[[], None] = _nothing,
 ) -> Summary:
     """Show what comes on `out`, and end it with the summary line; a table on a terminal, else plain lines.
+    `as_json` makes each line an object.
 
     Ends after `stop_after` readings, or on Ctrl-C, or when nobody reads `out` any more; the last two make the
     summary `interrupted`. `check` is called at least every quarter of a second; what it raises ends the view.
@@ -46,15 +48,15 @@ def show(
     began = time.monotonic()
     interrupted = False
     try:
-        if out.isatty() and os.environ.get("TERM") != "dumb":
+        if not as_json and out.isatty() and os.environ.get("TERM") != "dumb":
             _live(source, Console(file=out), model, about, check)
         else:
-            _lines(source, out, model, check)
+            _lines(source, out, model, check, jsonl.line if as_json else plain.line)
     except (KeyboardInterrupt, BrokenPipeError):
         interrupted = True
     summary = _summary(model, began, interrupted)
     with contextlib.suppress(BrokenPipeError):
-        print(summary, file=out, flush=True)
+        print(jsonl.last_line(summary) if as_json else summary, file=out, flush=True)
     return summary
 
 
@@ -79,10 +81,16 @@ def _live(
                 drawn = time.monotonic()
 
 
-def _lines(source: Source, out: TextIO, model: Model, check: Callable[[], None]) -> None:
+def _lines(
+    source: Source,
+    out: TextIO,
+    model: Model,
+    check: Callable[[], None],
+    line: Callable[[Reading | Notice], str],
+) -> None:
     while not model.is_complete:
         for item in _step(source, model, check):
-            print(plain.line(item), file=out, flush=True)
+            print(line(item), file=out, flush=True)
 
 
 def _step(source: Source, model: Model, check: Callable[[], None]) -> list[Reading | Notice]:

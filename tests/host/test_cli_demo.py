@@ -1,5 +1,6 @@
 """`limpet demo`: what it shows, how it ends, and that nothing of it stays."""
 
+import json
 import os
 import pty
 import re
@@ -49,6 +50,16 @@ def test_two_at_once_end_by_themselves_with_both_brokers(tmp_path: Path) -> None
         (signal.SIGHUP, True, 128 + signal.SIGHUP),
     ],
 )
+def test_readings_for_programs(tmp_path: Path) -> None:
+    with Running("demo", "--readings", "6", "--json", TMPDIR=str(tmp_path)) as running:
+        assert running.wait() == 0
+    *items, summary = map(json.loads, running.lines)
+    readings = [item for item in items if "seq" in item]
+    assert [reading["seq"] for reading in readings] == list(range(6))
+    assert all(isinstance(reading["value"], float) for reading in readings)
+    assert (summary["readings"], summary["lost"], summary["duplicates"]) == (6, 0, 0)
+
+
 def test_a_signal_ends_all_of_it(number: int, group: bool, code: int, tmp_path: Path) -> None:
     with Running("demo", TMPDIR=str(tmp_path)) as running:
         running.line("wind/speed")

@@ -1,6 +1,7 @@
 """`limpet doctor`: every finding, its remedy, and the exit code."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -15,8 +16,9 @@ from tests.host.shell import limpet
 
 
 def report() -> tuple[bool, list[str]]:
-    lines: list[str] = []
-    return doctor.report(lines.append), lines
+    findings = list(doctor.examine())
+    good = not any(finding.is_missing for finding in findings)
+    return good, [line for finding in findings for line in finding.lines()]
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,15 @@ def test_this_machine_can_do_it() -> None:
     assert (done.code, done.err) == (0, "")
     names = [line[9:].partition(":")[0] for line in done.out.splitlines() if line.startswith("ok")]
     assert {"Python", "MicroPython", "umqtt.simple", "pseudo-terminals", "temporary files"} <= set(names)
+
+
+def test_the_same_for_programs() -> None:
+    told = json.loads(limpet("doctor", "--json").out)
+    assert told["good"] is True
+    assert {"Python", "MicroPython", "umqtt.simple"} <= {finding["what"] for finding in told["findings"]}
+    done = limpet("doctor", "--json", LIMPET_MICROPYTHON="/nonexistent")
+    missing = [each["what"] for each in json.loads(done.out)["findings"] if each["needed"] and each["remedy"]]
+    assert (done.code, missing) == (1, ["MicroPython"])
 
 
 def test_a_wrong_micropython() -> None:
