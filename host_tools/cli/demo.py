@@ -25,7 +25,7 @@ def demo(
         typer.Option(help="Which broker; without it Mosquitto where it is installed, else the embedded one."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, the summary last.")
+        bool, typer.Option("--json", help="One JSON object a line, the last the summary.")
     ] = False,
 ) -> None:
     """Show a virtual node that publishes recorded weather over mutual TLS."""

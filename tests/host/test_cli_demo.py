@@ -41,15 +41,6 @@ def test_two_at_once_end_by_themselves_with_both_brokers(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("number", "group", "code"),
-    [
-        (signal.SIGINT, True, 0),
-        (signal.SIGINT, False, 0),
-        (signal.SIGTERM, False, 128 + signal.SIGTERM),
-        (signal.SIGHUP, True, 128 + signal.SIGHUP),
-    ],
-)
 def test_readings_for_programs(tmp_path: Path) -> None:
     with Running("demo", "--readings", "6", "--json", TMPDIR=str(tmp_path)) as running:
         assert running.wait() == 0
@@ -60,6 +51,15 @@ def test_readings_for_programs(tmp_path: Path) -> None:
     assert (summary["readings"], summary["lost"], summary["duplicates"]) == (6, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("number", "group", "code"),
+    [
+        (signal.SIGINT, True, 0),
+        (signal.SIGINT, False, 0),
+        (signal.SIGTERM, False, 128 + signal.SIGTERM),
+        (signal.SIGHUP, True, 128 + signal.SIGHUP),
+    ],
+)
 def test_a_signal_ends_all_of_it(number: int, group: bool, code: int, tmp_path: Path) -> None:
     with Running("demo", TMPDIR=str(tmp_path)) as running:
         running.line("wind/speed")
