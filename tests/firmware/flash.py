@@ -1,21 +1,6 @@
 """A NOR flash in RAM, with esp32.Partition's interface: it counts, fails and loses its power on demand."""
 
-SECTOR = 4096
-
-
-class PowerCut(BaseException):
-    """Nothing that survives errors survives this."""
-
-
-class Dice:
-    """Chance that is the same for the same seed."""
-
-    def __init__(self, seed):
-        self._state = seed * 7919 + 12345
-
-    def below(self, limit):
-        self._state = (self._state * 1103515245 + 12345) & 0x7FFFFFFF
-        return (self._state >> 8) % limit
+from _flash import SECTOR, Dice, PowerCut, torn_erase, torn_program
 
 
 class Nor:
@@ -84,22 +69,9 @@ class Nor:
             how = self.cut[1]
             self.is_off = True
         if how == "torn":
-            self._tear(at, new, Dice(self.cut[2]))
-        elif how != "before":
+            tear = torn_erase if len(new) == SECTOR else torn_program
+            new = tear(self.data[at : at + len(new)], new, Dice(self.cut[2]))
+        if how != "before":
             self.data[at : at + len(new)] = new
         if how:
             raise PowerCut
-
-    def _tear(self, at, new, dice):
-        # A beginning, an end, or bits here and there; an erase may also leave zeros, which come first.
-        form = dice.below(4)
-        edge = dice.below(len(new))
-        zeros = len(new) == SECTOR and dice.below(3)
-        for i in range(len(new)):
-            if form < 2:
-                mask = 0xFF if (i < edge) == (form == 0) else 0
-            else:
-                mask = dice.below(256) if form == 2 else 0xFF * dice.below(2)
-            wanted = 0 if zeros == 1 else new[i]
-            old = 0 if zeros == 2 else self.data[at + i]
-            self.data[at + i] = old & ~mask | wanted & mask
