@@ -20,6 +20,9 @@ def _load_modules(boot):
     from _flash import Flash
 
     esp32.flash = Flash(boot["flash"])
+    esp32.flash.read_only, esp32.flash.slow = boot["read_only"], boot["slow"]
+    if boot["brownout"] is not None:
+        esp32.flash.brown_out(boot["brownout"], die=lambda: _host.stop(b"B"))
     if boot["cut"]:
         esp32.flash.cut_power(die=lambda: _host.stop(b"P"), **boot["cut"])
     import socket
@@ -104,9 +107,12 @@ def main():
         _host.interruptible(False)
         _repl.show(e)
     scope = {"__name__": "__main__"}
-    if not interrupted and _run_file("boot.py", scope) and not raw:
-        _run_file("main.py", scope)
-    _repl.run(raw, scope, interrupted)
+    try:
+        if not interrupted and _run_file("boot.py", scope) and not raw:
+            _run_file("main.py", scope)
+    except KeyboardInterrupt:  # it was meant for code that had just ended
+        pass
+    _repl.run(raw, scope, interrupted, boot["chip"])
 
 
 main()

@@ -1,12 +1,17 @@
-"""The board's NOR flash: a file, with the rules that a flash chip has, and power that fails on demand.
+"""The board's NOR flash: a file, with the rules that a flash chip has, and faults on demand.
 
 Erase sets a 4 KiB sector to ones. Programming only clears bits: asking it to set one is what loses data
 on a chip without a word, so here it is an error. What the chip does in one go is an operation: it programs
 within a page of 256 bytes, or erases a sector. Power can be cut before, in or after each of them.
 """
 
+import time
+
 SECTOR = 4096
 _PAGE = 256
+# Typical times of a W25Q32JV, in microseconds; host_tools/virtual/flash_chip.py has the same.
+_PROGRAM_US = 400
+_ERASE_US = 45000
 
 
 class FlashViolation(OSError):
@@ -25,6 +30,9 @@ class Flash:
         self.size = self._file.seek(0, 2)
         self._powered = True
         self._until_cut = 0  # operations; 0: no cut to come
+        self._until_brownout = -1  # bytes; -1: none to come
+        self.read_only = False  # nothing takes, and nothing says so
+        self.slow = 0  # times the time that a real chip takes
         self.bytes_read = 0
         self.bytes_programmed = 0
         self.programs = 0
@@ -41,6 +49,10 @@ class Flash:
         self._until_cut = operation
         self._how, self._seed, self._die = how, seed, die
         self._start, self._end = start, self.size if end is None else end
+
+    def brown_out(self, after, die):
+        """Call `die()` when so many bytes more have been programmed; the page in which that is is torn."""
+        self._until_brownout, self._die, self._seed = after, die, after
 
     def read(self, offset, buf):
         self._within(offset, len(buf))
@@ -62,7 +74,13 @@ class Flash:
                 raise FlashViolation("flash: programming 0x%x would set bits; erase first" % (offset + at))
             if self._is_cut_at(offset + at):
                 self._cut(offset + at, old, new, torn_program)
+            if 0 <= self._until_brownout < length:
+                self._how = "torn"
+                self._cut(offset + at, old, new, torn_program)
+            if self._until_brownout > 0:
+                self._until_brownout -= length
             self._put(offset + at, new)
+            self._take(_PROGRAM_US)
             self.programs += 1
             self.bytes_programmed += length
             at += length
@@ -77,6 +95,7 @@ class Flash:
                 self._file.seek(at)
                 self._cut(at, self._file.read(SECTOR), blank, torn_erase)
             self._put(at, blank)
+            self._take(_ERASE_US)
             self.erases += 1
 
     def _is_cut_at(self, offset):
@@ -95,8 +114,14 @@ class Flash:
         raise PowerCut
 
     def _put(self, offset, data):
+        if self.read_only:
+            return
         self._file.seek(offset)
         self._file.write(data)
+
+    def _take(self, microseconds):
+        if self.slow:
+            time.sleep_us(int(microseconds * self.slow))
 
     def _within(self, offset, length):
         if not self._powered:

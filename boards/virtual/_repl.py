@@ -12,8 +12,7 @@ import _host
 _CTRL_A, _CTRL_B, _CTRL_C, _CTRL_D, _CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
 _ESCAPE = b"\x1b"
 _PASTE_WINDOW = 128
-_BANNER = '%s on virtual; Virtual ESP32 with ESP32\nType "help()" for more information.\n'
-_BANNER %= sys.version.split("; ")[-1]
+_BANNER = '%s on virtual; Virtual %s with %s\nType "help()" for more information.\n'
 _RAW_BANNER = "raw REPL; CTRL-B to exit\n"
 _BLOCKS = (b"if", b"while", b"for", b"try", b"with", b"class", b"def", b"async")
 
@@ -58,14 +57,15 @@ def show(error):
             _out.write(line + "\n")
 
 
-def run(raw, scope, interrupted):
+def run(raw, scope, interrupted, chip):
     """The prompt, for ever. `interrupted`: the last process has answered already, but for a prompt."""
-    _host.interruptible(False)
+    banner = _BANNER % (sys.version.split("; ")[-1], chip, chip)
     while True:
-        _host.tell(b"M", b"\1" if raw else b"\0")
-        if not interrupted:
-            _out.write(_RAW_BANNER if raw else _BANNER)
         try:
+            _host.interruptible(False)
+            _host.tell(b"M", b"\1" if raw else b"\0")
+            if not interrupted:
+                _out.write(_RAW_BANNER if raw else banner)
             raw = _raw(scope) if raw else _friendly(scope)
             interrupted = False
         except KeyboardInterrupt:  # it was meant for code that has just ended

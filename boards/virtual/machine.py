@@ -131,7 +131,7 @@ class Pin:
 
     def init(self, mode=None, pull=-1, *, value=None, drive=None, hold=None):
         mode = -1 if mode is None else mode
-        if mode in (self.OUT, self.OPEN_DRAIN) and self.gpio >= 34:
+        if mode in (self.OUT, self.OPEN_DRAIN) and self.gpio in _boot["input_only"]:
             raise ValueError("pin can only be input")
         pull = 0 if pull is None else pull
         if mode != -1 or pull != -1 or value is not None:

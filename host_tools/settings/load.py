@@ -11,7 +11,8 @@ from host_tools import boards
 from host_tools.boards import Board
 from host_tools.settings import fields
 from host_tools.settings.model import KINDS, Node, NodeFile, Sensor
-from host_tools.settings.rules import board_problems, node_problems, sensor_problems, spool_warnings
+from host_tools.settings.pins import numbered
+from host_tools.settings.rules import node_problems, sensor_problems, spool_warnings
 from host_tools.settings.wiring import wiring_problems, wiring_warnings
 from host_tools.userfile import (
     Problem,
@@ -44,17 +45,18 @@ def check(path: Path) -> Checked:
     """`load`, with the board and the warnings."""
     file = read(path)
     node, problems = check_table(Node, file.values, secret=("wifi",))
+    board, wrong = _board(file.values.get("board"))
+    problems += wrong
     tables = file.values.get("sensors")
     sensors: dict[str, Sensor] = {}
     for name, table in tables.items() if isinstance(tables, dict) else ():
-        sensor, wrong = _sensor(name, table)
+        sensor, wrong = _sensor(name, table, board)
         problems += wrong
         if sensor:
             sensors[name] = sensor
-    board, wrong = _board(file.values.get("board"))
-    problems += [*wrong, *node_problems(node or salvage(Node, file.values)), *sensor_problems(sensors)]
+    problems += [*node_problems(node or salvage(Node, file.values)), *sensor_problems(sensors)]
     if board:
-        problems += [*board_problems(board), *wiring_problems(sensors, board)]
+        problems += wiring_problems(sensors, board)
     if problems or not node or not board:
         raise UserFileError("\n".join(file.told(problems)))
     # Every part is checked by now, and holds milliseconds and the like, no longer what the file says.
@@ -63,7 +65,7 @@ def check(path: Path) -> Checked:
     return Checked(node_file, board, tuple(file.told(warnings)))
 
 
-def _sensor(name: str, table: object) -> tuple[Sensor | None, list[Problem]]:
+def _sensor(name: str, table: object, board: Board | None) -> tuple[Sensor | None, list[Problem]]:
     """The sensor, or what can be salvaged of it, and its problems."""
     path = ("sensors", name)
     problems = _name_problems(name)
@@ -79,8 +81,11 @@ def _sensor(name: str, table: object) -> tuple[Sensor | None, list[Problem]]:
     if not isinstance(kind, str) or kind not in KINDS:
         remedy = did_you_mean(kind if isinstance(kind, str) else "", KINDS)
         return None, [*problems, problem((*path, "kind"), f"unknown sensor {describe(kind)}. {remedy}")]
+    values, unknown = numbered(values, board)
+    said = {(*path, key): text for key, text in unknown.items() if key in KINDS[kind].model_fields}
     sensor, wrong = check_table(KINDS[kind], values, path)
-    return sensor or salvage(KINDS[kind], values), [*problems, *wrong]
+    problems += [problem(each.path, said[each.path]) if each.path in said else each for each in wrong]
+    return sensor or salvage(KINDS[kind], values), problems
 
 
 def _name_problems(name: str) -> list[Problem]:

@@ -21,6 +21,7 @@ MIN_BATCH, MAX_BATCH = 2, 64
 Name = Annotated[str, PlainValidator(fields.name)]
 Host = Annotated[str, PlainValidator(fields.host)]
 Pin = Annotated[int, Field(ge=0)]
+"""A GPIO. In the file it may have its board's name for it (`host_tools.settings.pins`)."""
 
 
 class Server(NamedTuple):

@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from host_tools import partitions
-from host_tools.boards import Board
 from host_tools.settings.fields import SCALED_LIMIT, scaled
 from host_tools.settings.model import Bme280, Broker, CurrentLoop, Node, NodeFile, Sensor, Server, Spool
-from host_tools.spool.format import FEWEST_SECTORS, PARTITION_NAME, SECTOR_SIZE
-from host_tools.userfile import Problem, describe, problem
+from host_tools.userfile import Problem, problem
 
 MAX_CHANNELS = 32
 """The most channels of a node."""
@@ -34,34 +31,6 @@ def node_problems(node: Node) -> Iterator[Problem]:
     match node:
         case Node(broker=brokers):
             yield from _same_server("broker", brokers, "a broker at this host and port stands")
-
-
-def board_problems(board: Board) -> Iterator[Problem]:
-    """What the board's partitions lack."""
-    name = describe(board.name)
-    remedy = (
-        f'Give its file a [[partition]] with name = "{PARTITION_NAME}", type = "data", subtype = 0x41 and a '
-        f"size of {FEWEST_SECTORS * SECTOR_SIZE:#x} or more."
-    )
-    found = next((each for each in board.partition_table() if each.name == PARTITION_NAME), None)
-    if found is None:
-        yield problem(
-            ("board",),
-            f"the board {name} has no partition '{PARTITION_NAME}', which keeps the readings until a broker "
-            f"has them. {remedy}",
-        )
-    elif found.type != partitions.TYPE_DATA:
-        yield problem(
-            ("board",),
-            f"the partition '{PARTITION_NAME}' of the board {name} is not of type \"data\", so the node does "
-            f"not find it. {remedy}",
-        )
-    elif found.size < FEWEST_SECTORS * SECTOR_SIZE:
-        yield problem(
-            ("board",),
-            f"the partition '{PARTITION_NAME}' of the board {name} has {found.size:#x} bytes, which is too "
-            f"small for a ring of {FEWEST_SECTORS} sectors. {remedy}",
-        )
 
 
 def spool_warnings(node: NodeFile) -> Iterator[Problem]:

@@ -49,9 +49,9 @@ def wiring_problems(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Pro
         fault = _unfit(claim, board)
         if fault:
             yield problem(claim.path, fault)
-    yield from _conflicts(claims)
+    yield from _conflicts(claims, board)
     yield from _same_address(sensors, board)
-    yield from _same_probe(sensors)
+    yield from _same_probe(sensors, board)
 
 
 def wiring_warnings(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Problem]:
@@ -63,8 +63,8 @@ def wiring_warnings(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Pro
                 warned.add(claim.pin)
                 yield problem(
                     claim.path,
-                    f"GPIO {claim.pin} chooses how the chip starts: a sensor or pull-up on it can keep the "
-                    "board from booting. Another pin is safer.",
+                    f"{board.called(claim.pin)} chooses how the chip starts: a sensor or pull-up on it can "
+                    "keep the board from booting. Another pin is safer.",
                 )
 
 
@@ -105,41 +105,47 @@ def _claims(name: str, sensor: Sensor, board: Board) -> Iterator[Claim]:
 def _unfit(claim: Claim, board: Board) -> str | None:
     """Why the board's pin cannot serve the claim."""
     chip, pin = board.features, claim.pin
-    usable = board.gpios() - frozenset(board.console)
+    usable = board.gpios() - board.taken()
     fit = usable & chip.adc if claim.analog else usable - chip.input_only
     if pin in fit:
         return None
-    remedy = f"Use one of {', '.join(map(str, sorted(fit)))}."
+    remedy = f"Use one of {', '.join(map(board.label, sorted(fit)))}."
+    gpio = board.called(pin)
     if pin in chip.flash:
-        return f"GPIO {pin} is wired to the flash chip. {remedy}"
+        return f"{gpio} is wired to the flash chip. {remedy}"
+    if pin in board.console_pins:
+        return f"{gpio} is the serial console. {remedy}"
+    if pin in chip.usb:
+        return f"{gpio} is the chip's USB port, which MicroPython keeps for itself. {remedy}"
+    if pin in board.names.values() and pin not in board.gpios():
+        return f"{gpio} is a part of the board {describe(board.name)}, and not brought out. {remedy}"
     if pin not in board.gpios():
-        return f"the board {describe(board.name)} has no GPIO {pin}. {remedy}"
-    if pin in board.console:
-        return f"GPIO {pin} is the serial console. {remedy}"
+        return f"the board {describe(board.name)} has no {gpio}. {remedy}"
     if not claim.analog:
-        return f"GPIO {pin} is an input only, and {claim.role} needs an output. {remedy}"
+        return f"{gpio} is an input only, and {claim.role} needs an output. {remedy}"
     if pin in chip.adc_without_wifi:
-        return f"the ADC of GPIO {pin} does not work while Wi-Fi is on. {remedy}"
-    return f"GPIO {pin} has no ADC. {remedy}"
+        return f"the ADC of {gpio} does not work while Wi-Fi is on. {remedy}"
+    return f"{gpio} has no ADC. {remedy}"
 
 
-def _conflicts(claims: list[Claim]) -> Iterator[Problem]:
+def _conflicts(claims: list[Claim], board: Board) -> Iterator[Problem]:
     first: dict[int, Claim] = {}
     for claim in claims:
         other = first.setdefault(claim.pin, claim)
         if None in (claim.shared_by, other.shared_by) or claim.shared_by == other.shared_by:
             continue
+        gpio = board.called(claim.pin)
         if claim.sensor == other.sensor:
-            text = f"GPIO {claim.pin} is both {other.role} and {claim.role}. Use two pins."
+            text = f"{gpio} is both {other.role} and {claim.role}. Use two pins."
         elif claim.role == other.role == "a current loop":
-            text = f"GPIO {claim.pin} is {_named(other.sensor)} already. Use another pin."
+            text = f"{gpio} is {_named(other.sensor)} already. Use another pin."
         elif claim.role == other.role:
             text = (
-                f"GPIO {claim.pin} is {claim.role} of {_named(other.sensor)} on another bus. "
+                f"{gpio} is {claim.role} of {_named(other.sensor)} on another bus. "
                 "Give both sensors the same scl and sda, or no pin in common."
             )
         else:
-            text = f"GPIO {claim.pin} is already {other.role} of {_named(other.sensor)}. Use another pin."
+            text = f"{gpio} is already {other.role} of {_named(other.sensor)}. Use another pin."
         yield problem(claim.path, text)
 
 
@@ -158,7 +164,7 @@ def _same_address(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Probl
                     )
 
 
-def _same_probe(sensors: Mapping[str, Sensor]) -> Iterator[Problem]:
+def _same_probe(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Problem]:
     on_pin: dict[int, dict[str, str | None]] = {}
     for name, sensor in sensors.items():
         match sensor:
@@ -170,9 +176,8 @@ def _same_probe(sensors: Mapping[str, Sensor]) -> Iterator[Problem]:
             path = ("sensors", name, "rom")
             other = next((each for each in probes if each != name), None)
             if rom is None and other is not None:
-                text = (
-                    f"this key is missing: {_named(other)} is on GPIO {pin} too. Write the rom of each probe."
-                )
+                where = board.called(pin)
+                text = f"this key is missing: {_named(other)} is on {where} too. Write the rom of each probe."
                 yield Problem(path, text, at=path[:2])
             elif rom is not None and first.setdefault(rom, name) != name:
                 yield problem(path, f"this probe is {_named(first[rom])} already. Name another probe.")

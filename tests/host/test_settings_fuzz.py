@@ -19,7 +19,7 @@ LINES = [line for line in re.sub(r" *#.*", "", EXAMPLE.read_text()).splitlines()
 _VALUES = """
     0 -1 1 4 21 22 34 65536 1e400 -0.0 0.001 1_0 0x76 inf nan true 1979-05-27 07:32:00 [] [1] [0,1] [[]] {}
     {a=1} {ssid="y"} '''z''' "" "1s" "x" "ds18b20" "bme280" "virtual" "a/b" "#" "\\ud7ff" "\\u0000" "🌊"
-    "mqtts://a:b@c:d"
+    "mqtts://a:b@c:d" "xiao_esp32c3" "D1" "SCL"
 """
 VALUES = _VALUES.split()
 PIECES = [*"[]{}=.\"'#\\\n\r\t ,0a\0é🌊", "[[", "]]", '"""', "\r\n", "sensors.", "\ufeff"]
