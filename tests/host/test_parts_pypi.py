@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from host_tools import parts
-from host_tools.parts import Part, PartError, Sdist
+from host_tools.parts import Part, PartError, Sdist, Wheel
 
 CONTENT = b"answer = 42\n"
 
@@ -114,6 +115,61 @@ def test_a_whole_distribution_is_kept_as_it_came(index: Index, tmp_path: Path) -
     asked = list(index.asked)
     assert parts.fetch_sdist(SDIST) == path
     assert index.asked == asked
+
+
+def wheel(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
+
+
+ZIP = wheel({"pkg/mod.bin": CONTENT, "pkg/other.bin": b"other", "../escape.py": b"evil"})
+WHEEL = Wheel("wanted", "1.0", sha256(ZIP))
+WHEEL_NAME = "wanted-1.0-py3-none-any.whl"
+
+
+def test_a_wheel_is_fetched_once_for_all_its_files(index: Index, tmp_path: Path) -> None:
+    index.publish(ZIP, WHEEL_NAME)
+    said: list[str] = []
+    one = parts.fetch_file(WHEEL, "pkg/mod.bin", sha256(CONTENT), said.append)
+    asked = list(index.asked)
+    other = parts.fetch_file(WHEEL, "pkg/other.bin", sha256(b"other"), said.append)
+    assert (one.read_bytes(), other.read_bytes()) == (CONTENT, b"other")
+    assert (index.asked, said) == (asked, ["Fetching wanted 1.0, once."])
+    one.write_bytes(b"damaged")
+    assert parts.fetch_file(WHEEL, "pkg/mod.bin", sha256(CONTENT)).read_bytes() == CONTENT
+    assert index.asked == asked
+    cached = ["parts/wanted-1.0/pkg/mod.bin", "parts/wanted-1.0/pkg/other.bin", "parts/wheels/wanted-1.0.whl"]
+    assert files_below(tmp_path / "cache" / "limpet") == cached
+
+
+@pytest.mark.parametrize(
+    ("member", "digest", "sentence"),
+    [
+        ("pkg/none.bin", sha256(b""), r"wanted-1\.0 has no readable pkg/none\.bin; its pin is wrong\."),
+        (
+            "pkg/mod.bin",
+            sha256(b""),
+            r"pkg/mod\.bin of wanted-1\.0 is not the pinned one; its pin is wrong\.",
+        ),
+    ],
+)
+def test_a_wrong_pin_of_a_wheels_file(index: Index, member: str, digest: str, sentence: str) -> None:
+    index.publish(ZIP, WHEEL_NAME)
+    with pytest.raises(PartError, match=sentence):
+        parts.fetch_file(WHEEL, member, digest)
+
+
+def test_an_index_with_another_wheel_or_none(index: Index, tmp_path: Path) -> None:
+    index.publish(wheel({"pkg/mod.bin": b"tampered"}), WHEEL_NAME, digest=sha256(ZIP))
+    with pytest.raises(PartError, match=r"gave another wanted 1\.0 than the pinned one"):
+        parts.fetch_file(WHEEL, "pkg/mod.bin", sha256(CONTENT))
+    assert files_below(tmp_path / "cache") == []
+    index.publish(ARCHIVE)
+    with pytest.raises(PartError, match=r"does not have wanted 1\.0; connect"):
+        parts.fetch_file(WHEEL, "pkg/mod.bin", sha256(CONTENT))
 
 
 def test_a_damaged_cache_entry_is_fetched_anew(index: Index) -> None:
