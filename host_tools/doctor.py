@@ -1,6 +1,5 @@
 """`limpet doctor`: what this machine has, what it lacks, and the command that mends it."""
 
-import grp
 import os
 import platform
 import pty
@@ -11,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tools import micropython, parts
+from host_tools import devices, micropython, parts
 from host_tools.broker import mosquitto
+from host_tools.devices.opening import allow
 from host_tools.errors import LimpetError
-
-_DEV = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -111,20 +109,16 @@ def _temporary_files() -> Finding:
 
 
 def _serial_ports() -> Iterator[Finding]:
-    """The ports that look like a board's, and whether this user may open them."""
-    ports = [p for pattern in ("ttyUSB*", "ttyACM*", "cu.usb*") for p in sorted(_DEV.glob(pattern))]
-    if not ports:
+    """The ports that may be a board's, and whether this user may open them."""
+    found = [Path(port.name) for port in devices.ports() if port.may_be_a_board and not port.is_url]
+    if not found:
         yield Finding("serial ports", "no board plugged in")
-    for port in ports:
+    for port in found:
         if os.access(port, os.R_OK | os.W_OK):
             yield Finding(str(port), "may be opened")
+        elif port.exists():
+            yield Finding(str(port), "may not be opened by you", allow(port))
         else:
-            yield Finding(str(port), "may not be opened by you", _join_group(port))
-
-
-def _join_group(port: Path) -> str:
-    try:
-        group = grp.getgrgid(port.stat().st_gid).gr_name
-    except (KeyError, OSError):
-        return f"sudo chown $USER {port}"
-    return f"sudo usermod -aG {group} $USER, then log in again"
+            yield Finding(
+                str(port), "is not there", "plug the board in, or take its name out of LIMPET_PORTS"
+            )

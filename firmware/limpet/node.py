@@ -2,13 +2,13 @@
 
 import gc
 import sys
-import time
 
 import machine
 from esp32 import Partition
 from micropython import const
 
 import limpet
+from limpet.answerback import Answerback
 from limpet.clock import Clock
 from limpet.events import Events
 from limpet.log import log
@@ -26,9 +26,10 @@ _RETRY_MS = const(10000)
 def run():
     """Start the node. It ends only by Ctrl-C on the serial port."""
     log("node", "limpet " + limpet.__version__)
+    answerback = Answerback()
     while True:
         try:
-            spool, tasks = _assemble()
+            spool, tasks = _assemble(answerback)
             try:
                 run_tasks(tasks)
             finally:
@@ -36,13 +37,14 @@ def run():
         except Exception as e:
             # Not a reason to reset: whoever mends it needs the serial port.
             log("node", "cannot start: %s" % e)
-        time.sleep_ms(_RETRY_MS)
+        answerback.wait(_RETRY_MS)
 
 
-def _assemble():
+def _assemble(answerback):
     """The spool, and the tasks that make the node. Raises what makes it impossible."""
     config, node_id, context = _load()
     log("node", "I am '%s'" % node_id)
+    answerback.node_id = node_id
     events = Events()
     spool = _open_spool(node_id, events)
     # Needed once, at the start: their code need not stay in the heap.
@@ -60,7 +62,14 @@ def _assemble():
     clock.on_mark = spool.mark
     clock.tell = events.tell
     uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events)
-    parts = (("sampler", sampler), ("spool", spool), ("wifi", wifi), ("clock", clock), ("uplink", uplink))
+    parts = (
+        ("sampler", sampler),
+        ("spool", spool),
+        ("wifi", wifi),
+        ("clock", clock),
+        ("uplink", uplink),
+        ("answerback", answerback),
+    )
     return spool, [Task(name, part) for name, part in parts]
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from host_tools import doctor, micropython
+from host_tools import devices, doctor, micropython
 from host_tools.broker import mosquitto
+from host_tools.devices import Port
+from host_tools.devices.opening import allow
 from tests.host.shell import limpet
 
 
@@ -111,12 +113,29 @@ def test_no_network_and_no_temporary_folder(tmp_path: Path) -> None:
     assert "MISSING  umqtt.simple: not there\n         -> Cannot fetch micropython-umqtt.simple" in done.out
 
 
-def test_a_port_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = tmp_path / "ttyUSB0"
-    port.touch()
-    monkeypatch.setattr(doctor, "_DEV", tmp_path)
-    monkeypatch.setattr(os, "access", lambda path, mode: path != port)
+def test_the_ports_of_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, foreign, gone = tmp_path / "ttyUSB0", tmp_path / "ttyUSB1", tmp_path / "ttyUSB2"
+    mine.touch()
+    foreign.touch()
+    found = [
+        Port(str(mine), vid=0x10C4, pid=0xEA60),
+        Port(str(foreign), vid=0x303A, pid=0x1001),
+        Port("/dev/ttyS0"),
+        Port("rfc2217://lab:4000", named=True),
+    ]
+    monkeypatch.setattr(devices, "ports", lambda: found)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != foreign)
     good, lines = report()
     assert not good
-    assert f"MISSING  {port}: may not be opened by you" in lines
-    assert "usermod -aG" in lines[-1] or "chown" in lines[-1]
+    assert f"ok       {mine}: may be opened" in lines
+    assert lines[-2] == f"MISSING  {foreign}: may not be opened by you"
+    assert lines[-1] == f"         -> {allow(foreign)}"
+    assert not [line for line in lines if "ttyS0" in line or "rfc2217" in line]
+    found[:] = [Port(str(gone), named=True)]
+    monkeypatch.setattr(os, "access", lambda path, mode: path != gone)
+    assert f"MISSING  {gone}: is not there" in report()[1]
+
+
+def test_no_port_of_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "ports", lambda: [Port("/dev/ttyS0")])
+    assert report()[1][-1] == "ok       serial ports: no board plugged in"

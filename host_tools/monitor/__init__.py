@@ -1,0 +1,1 @@
+"""Watching boards on their serial ports: what they print, in one view, without disturbing them."""
