@@ -5,18 +5,60 @@ from typing import Annotated
 
 import typer
 
-from host_tools.cli.app import app, clean_up_when_ended
+from host_tools.cli.app import AsJson, app, clean_up_when_ended, remark, show_json
+from host_tools.errors import NoDeviceError, UsageError
 
 
 @app.command()
 def deploy(
-    port: Annotated[str, typer.Option("--port", "-p", help="The board's serial port, or any pyserial URL.")],
+    port: Annotated[
+        list[str] | None,
+        typer.Option("--port", "-p", help="A serial port or pyserial URL; several boards: several."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every port that looks like a board's.")] = False,
     node: Annotated[
         Path | None, typer.Option("--node", help="The node file; without it the settings stay as they are.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Put the firmware and a node's settings on a board: only what changed, nothing stale left behind."""
-    from host_tools.deploy import deploy as put
+    """Put the firmware and a node's settings on boards: only what changed, nothing stale left behind."""
+    if bool(port) == every:
+        raise UsageError("Name the boards' ports by --port, or take them all by --all: one of the two.")
+    ports = port or _all_ports()
+    if len(set(ports)) < len(ports):
+        raise UsageError("A --port stands there twice: name each board once.")
+
+    from host_tools.deploy.run import deploy_all, firmware
+    from host_tools.deploy.screen import shown
+    from host_tools.deploy.told import exit_code, lines, values
 
     clean_up_when_ended()
-    put(port, node, typer.echo)
+    with shown(ports) as show:
+        results = deploy_all(ports, lambda: firmware(node), show, dry_run)
+    code = exit_code(results)
+    if as_json:
+        errors = [str(result.error) for result in results if result.error]
+        show_json(
+            {
+                **({"error": " ".join(errors)} if errors else {}),
+                "exit_code": code,
+                "dry_run": dry_run,
+                "boards": [values(result) for result in results],
+            }
+        )
+    for result in results:
+        if result.error:
+            remark(f"limpet: {result.error}")
+        elif not as_json:
+            typer.echo("\n".join(lines(result, dry_run)))
+    raise typer.Exit(code)
+
+
+def _all_ports() -> list[str]:
+    from host_tools import devices
+
+    found = [each.name for each in devices.ports() if each.may_be_a_board]
+    if not found:
+        raise NoDeviceError("No port looks like a board's: plug a board in, or name its --port.")
+    return found

@@ -151,16 +151,15 @@ def _too_small(name: str, size: int) -> str:
 
 
 def _from_port(port: str, remark: Callable[[str], None]) -> Source:
-    with Repl(port) as repl:
+    with Repl(port, _ON_BOARD) as repl:
+        board = _Board(port, repl)
         try:
-            repl.run(_ON_BOARD)
+            size = board.size()
         except BoardError as error:
             raise SourceError(
                 f"{port}: this board has no flash partitions that MicroPython can read ({error.last_line}): "
                 "name the port of an ESP32."
             ) from None
-        board = _Board(port, repl)
-        size = board.size()
         node_id = repl.run("node()").strip() or None
         headers = board.headers(size // SECTOR_SIZE)
         wanted = _live(headers, node_id)

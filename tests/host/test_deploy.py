@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import pty
 import random
@@ -11,31 +12,41 @@ import socket
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import serial
 from littlefs import LittleFS
-from serial.rfc2217 import PortManager
 
 from host_tools import boards, image, micropython, partitions, paths
-from host_tools.deploy import STAGE
+from host_tools.deploy.plan import STAGE
+from host_tools.errors import NoDeviceError
+from host_tools.repl import Repl
 from tests.host.shell import Done, Running, limpet, refused
-from tests.host.stand import Node, Stand, wait_until
+from tests.host.virtual_rig import Rig, boards_on_bench, compose
 
 BOARD = boards.load_board("virtual")
 VFS = partitions.find(BOARD.partition_table(), "vfs")
+NOBODY = "nothing listens there, or another program has it; start the server, or close that program"
 NODE_FILE = paths.ROOT / "docs" / "node.example.toml"
 
 
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    with Stand(tmp_path) as stand:
-        yield stand
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """A board whose flash each test sets by `start`."""
+    with boards_on_bench() as (rig,):
+        yield rig
 
 
-def old_firmware() -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def wanted() -> dict[str, bytes]:
+    return image.firmware_files()
+
+
+@pytest.fixture(scope="module")
+def old() -> dict[str, bytes]:
     """The same firmware with other bytes: each module bears another name in its tracebacks."""
     files = image.firmware_files()
     for source in (paths.FIRMWARE / "limpet").rglob("*.py"):
@@ -44,10 +55,19 @@ def old_firmware() -> dict[str, bytes]:
     return files
 
 
-def on_flash(node: Node) -> dict[str, bytes]:
+def start(rig: Rig, files: dict[str, bytes]) -> None:
+    """Switch the board on with these files, and wait for its firmware if there is any."""
+    rig.power_off()
+    rig.flash.write_bytes(compose(files))
+    seen = len(rig.log)
+    rig.power_on()
+    rig.says("node: limpet" if "main.py" in files else ">>> ", seen)
+
+
+def on_flash(rig: Rig) -> dict[str, bytes]:
     """All files of a board that is switched off."""
     fs = LittleFS(block_size=4096, block_count=VFS.size // 4096, mount=False)
-    fs.context.buffer[:] = node.flash.read_bytes()[VFS.offset : VFS.end]
+    fs.context.buffer[:] = rig.flash.read_bytes()[VFS.offset : VFS.end]
     fs.mount()
     found = {}
     for folder, folders, names in fs.walk("/"):
@@ -63,70 +83,127 @@ def sums(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
-def switch_off(node: Node, done: Done | None = None) -> dict[str, str]:
+def switch_off(rig: Rig, done: Done | None = None) -> dict[str, str]:
     assert done is None or (done.code, done.err) == (0, ""), done
-    node.power_off()
-    return sums(on_flash(node))
+    rig.power_off()
+    return sums(on_flash(rig))
 
 
-def test_to_a_bare_board_and_again_and_a_change_and_settings(stand: Stand) -> None:
-    node = stand.node(files={"mine.txt": b"mine", "lib/mine.py": b""}, identity=b"").start()
-    port = node.board.port.path
-    wanted = image.firmware_files()
-    first = limpet("deploy", "--port", port)
-    assert first.out.splitlines()[-1] == f"{port}: {len(wanted)} written, 0 removed, 0 the same"
-    node.says("node: limpet")
+def test_to_a_bare_board_and_again_and_a_change_and_settings(rig: Rig, wanted: dict[str, bytes]) -> None:
     mine = {"mine.txt": b"mine", "lib/mine.py": b""}
-    assert switch_off(node, first) == sums(wanted | mine)
+    start(rig, mine)
+    first = limpet("deploy", "--port", rig.url)
+    assert first.out.splitlines()[-1] == f"{rig.url}: {len(wanted)} written, 0 removed, 0 the same"
+    rig.says("node: limpet")
+    assert switch_off(rig, first) == sums(wanted | mine)
 
-    node.power_on()
-    again = limpet("deploy", "-p", port)
-    assert again.out == f"{port}: nothing to do, all {len(wanted)} files are the same\n"
-    assert switch_off(node, again) == sums(wanted | mine)
+    seen = len(rig.log)
+    rig.power_on()
+    again = limpet("deploy", "-p", rig.port)
+    assert again.out == f"{rig.port}: nothing to do, all {len(wanted)} files are the same\n"
+    rig.says("node: limpet", seen)
+    assert switch_off(rig, again) == sums(wanted | mine)
 
-    node.power_on()
-    settings = limpet("deploy", "-p", port, "--node", NODE_FILE)
-    last = f"{port}: 1 written, 0 removed, {len(wanted)} the same"
+    rig.power_on()
+    would = limpet("deploy", "-p", rig.url, "--node", NODE_FILE, "--dry-run")
+    summary = f"{rig.url}: 1 would be written, 0 would be removed, {len(wanted)} the same"
+    assert would.out.splitlines()[1:] == [summary]
+    assert switch_off(rig, would) == sums(wanted | mine)
+
+    rig.power_on()
+    settings = limpet("deploy", "-p", rig.url, "--node", NODE_FILE)
+    last = f"{rig.url}: 1 written, 0 removed, {len(wanted)} the same"
     assert [re.sub(r"\d+ bytes", "N bytes", line) for line in settings.out.splitlines()] == [
         "  limpet.json, N bytes",
         last,
     ]
-    after = switch_off(node, settings)
+    after = switch_off(rig, settings)
     assert set(after) == {*wanted, *mine, "limpet.json"}
-    seen = len(node.log)
-    node.power_on()
-    node.says("node: cannot start: identity partition is blank", seen)
-    kept = limpet("deploy", "-p", port)
-    assert switch_off(node, kept) == after, "settings stay without --node"
+    seen = len(rig.log)
+    rig.power_on()
+    rig.says("node: cannot start: identity partition is blank", seen)
+    kept = limpet("deploy", "-p", rig.url)
+    assert switch_off(rig, kept) == after, "settings stay without --node"
 
 
-def test_only_what_differs_is_written_and_what_is_stale_goes(stand: Stand) -> None:
-    wanted = image.firmware_files()
+def test_only_what_differs_is_written_and_what_is_stale_goes(
+    rig: Rig, wanted: dict[str, bytes], old: dict[str, bytes]
+) -> None:
     changed = wanted | {
-        "limpet/node.mpy": old_firmware()["limpet/node.mpy"],
+        "limpet/node.mpy": old["limpet/node.mpy"],
         "limpet/node.py": b"1 / 0  # would be taken before the byte code\n",
         "limpet/old/thing.mpy": b"x",
         f"{STAGE}/0123456789abcdef": b"of a deploy that was cut off",
+        f"{STAGE}/folder/file": b"of somebody else",
         "limpet.txt": b"mine, whatever its name",
     }
-    node = stand.node(files=changed, identity=b"").start()
-    done = limpet("deploy", "-p", node.board.port.path)
+    rig.power_off()
+    rig.flash.write_bytes(compose(changed))
+    rig.power_on()
+    done = limpet("deploy", "-p", rig.url)
     assert done.out.splitlines() == [
         f"  limpet/node.mpy, {len(wanted['limpet/node.mpy'])} bytes",
         "  limpet/node.py removed",
         "  limpet/old/thing.mpy removed",
-        f"{node.board.port.path}: 1 written, 2 removed, {len(wanted) - 1} the same",
+        f"{rig.url}: 1 written, 2 removed, {len(wanted) - 1} the same",
     ]
-    node.says("node: limpet")
-    assert switch_off(node, done) == sums(wanted | {"limpet.txt": changed["limpet.txt"]})
+    assert switch_off(rig, done) == sums(wanted | {"limpet.txt": changed["limpet.txt"]})
+
+
+def test_json_says_what_was_done(rig: Rig, wanted: dict[str, bytes], old: dict[str, bytes]) -> None:
+    name = "limpet/node.mpy"
+    start(rig, wanted | {name: old[name], "limpet/stale.mpy": b"x"})
+    done = limpet("deploy", "-p", rig.url, "--json")
+    said = json.loads(done.out)
+    [board] = said.pop("boards")
+    assert said == {"exit_code": 0, "dry_run": False}
+    assert board.pop("sent") > len(wanted[name])
+    assert board == {
+        "port": rig.url,
+        "written": [{"path": name, "size": len(wanted[name])}],
+        "removed": ["limpet/stale.mpy"],
+        "same": len(wanted) - 1,
+        "error": None,
+        "exit_code": 0,
+    }
+    assert (done.code, done.err) == (0, "")
+
+
+def test_several_boards_side_by_side_and_one_that_fails(wanted: dict[str, bytes]) -> None:
+    with boards_on_bench(2, flash=compose({})) as (one, other):
+        done = limpet("deploy", "-p", one.url, "-p", "/dev/nope", "-p", other.url)
+        nope = "The serial port '/dev/nope' does not exist: plug the board in, or name its port."
+        assert (done.code, done.err) == (3, f"limpet: {nope}\n")
+        for rig in (one, other):
+            assert f"{rig.url}: {len(wanted)} written, 0 removed, 0 the same\n" in done.out
+            assert switch_off(rig) == sums(wanted)
+            rig.power_on()
+        done = limpet("deploy", "--all", "--json", LIMPET_PORTS=f"{one.url} /dev/nope {other.url}")
+        said = json.loads(done.out)
+        assert (said["error"], said["exit_code"], done.code) == (nope, 3, 3)
+        assert [board["exit_code"] for board in said["boards"] if "://" in board["port"]] == [0, 0]
+
+
+def test_words_that_make_no_sense() -> None:
+    one_of_two = "Name the boards' ports by --port, or take them all by --all: one of the two."
+    refused(limpet("deploy"), one_of_two, code=2)
+    refused(limpet("deploy", "--all", "-p", "x"), one_of_two, code=2)
+    twice = "A --port stands there twice: name each board once."
+    refused(limpet("deploy", "-p", "x", "-p", "x"), twice, code=2)
 
 
 class Bridge:
-    """A TCP server in front of a serial port. `limit`: what happens after so many bytes to the board."""
+    """A TCP server in front of a serial port. `on_limit` is called after `limit` bytes to the board, which
+    gets no more, unless it `goes_on`."""
 
     def __init__(
-        self, port: str, limit: int | None = None, on_limit: Callable[[], None] = lambda: None
+        self,
+        port: str,
+        limit: int | None = None,
+        on_limit: Callable[[], None] = lambda: None,
+        goes_on: bool = False,
     ) -> None:
+        self._goes_on = goes_on
         self._serial = serial.Serial(port, 115200, timeout=0.05)
         self._server = socket.create_server(("127.0.0.1", 0))
         self._limit, self._on_limit = limit, on_limit
@@ -141,6 +218,8 @@ class Bridge:
         self._server.close()
         for thread in self._threads:
             thread.join(10)
+        with suppress(AttributeError, OSError):
+            self._peer.close()
         self._serial.close()
 
     def _serve(self) -> None:
@@ -159,8 +238,11 @@ class Bridge:
                     if self._limit is not None and self.passed + len(data) >= self._limit:
                         self._serial.write(data[: self._limit - self.passed])
                         self.passed = self._limit
+                        self._limit = None
                         self._on_limit()
-                        return
+                        if not self._goes_on:
+                            return
+                        continue
                     self._serial.write(data)
                     self.passed += len(data)
 
@@ -172,144 +254,160 @@ class Bridge:
 
 @contextmanager
 def bridge(
-    port: str, limit: int | None = None, on_limit: Callable[[], None] = lambda: None
+    port: str,
+    limit: int | None = None,
+    on_limit: Callable[[], None] = lambda: None,
+    goes_on: bool = False,
 ) -> Iterator[Bridge]:
-    bridge = Bridge(port, limit, on_limit)
+    bridge = Bridge(port, limit, on_limit, goes_on)
     try:
         yield bridge
     finally:
         bridge.close()
 
 
-def test_cut_off_anywhere_the_board_boots_and_the_next_one_finishes(stand: Stand) -> None:
-    wanted = sums(image.firmware_files())
-    before = old_firmware() | {"limpet/stale.mpy": b"x"}
-    node = stand.node(files=before, identity=b"").start()
-    with bridge(node.board.port.path) as whole:
+def interrupt(rig: Rig, how: str, limit: int) -> Done | None:
+    """Let a deploy be interrupted after so many bytes to the board; how it ended, if it could."""
+    gone = threading.Event()
+    actions: dict[str, Callable[[], None]] = {
+        "host killed": gone.set,
+        "port lost": gone.set,
+        "power lost": lambda: (rig.power_off(), gone.set()),  # type: ignore[dict-item,func-returns-value]
+    }
+    with (
+        bridge(rig.port, limit, actions[how]) as cut,
+        Running("deploy", "-p", cut.url) as running,
+    ):
+        assert gone.wait(30), (limit, running.err)
+        if how == "host killed":
+            running.send(signal.SIGKILL)
+        elif how == "port lost":
+            cut.close()
+        code = running.wait()
+    return None if how == "host killed" else Done(code, "\n".join(running.lines), running.err)
+
+
+def test_interrupted_anywhere_the_board_boots_and_the_next_one_finishes(
+    rig: Rig, wanted: dict[str, bytes], old: dict[str, bytes]
+) -> None:
+    before = old | {"limpet/stale.mpy": b"x"}
+    start(rig, before)
+    with bridge(rig.port) as whole:
         done = limpet("deploy", "-p", whole.url)
         size = whole.passed
-    assert switch_off(node, done) == wanted
-    # Where it is cut off: entering, looking, sending, in the middle of the steps, at the very end.
-    for limit in (100, 1000, size // 3, 2 * size // 3, size - 900, size - 60, size - 2):
-        flash = image.compose(BOARD, before, b"")
-        node.flash.write_bytes(flash)
-        seen = len(node.log)
-        node.power_on()
-        node.says("node: limpet", seen)
-        gone = threading.Event()
-        with (
-            bridge(node.board.port.path, limit, gone.set) as cut,
-            Running("deploy", "-p", cut.url) as running,
-        ):
-            assert gone.wait(30), (limit, running.err)
-            running.send(signal.SIGKILL)
-            running.wait()
-        seen = len(node.log)
-        node.power_off()
-        node.power_on()  # the power goes off and on
-        wait_until(
-            lambda seen=seen: re.search("node: limpet|a deploy was cut off", node.log[seen:]),  # type: ignore[misc]
-            f"a boot after {limit} of {size} bytes",
-        )
-        assert "Traceback" not in node.log[seen:]
-        again = limpet("deploy", "-p", node.board.port.path)
-        assert switch_off(node, again) == wanted, f"cut off after {limit} of {size} bytes"
+    assert switch_off(rig, done) == sums(wanted)
+
+    def check(rig: Rig, how: str, limit: int) -> None:
+        start(rig, before)
+        ended = interrupt(rig, how, limit)
+        if ended:
+            assert (ended.code, ended.out) == (3, ""), ended
+            assert re.fullmatch(r"limpet: [^\n]+try again\.\n", ended.err), ended
+        rig.power_off()
+        seen = len(rig.log)
+        rig.power_on()  # the power goes off and on
+        rig.says("node: limpet", seen)
+        assert "Traceback" not in rig.log[seen:]
+        again = limpet("deploy", "-p", rig.port)
+        assert switch_off(rig, again) == sums(wanted), f"{how} after {limit} of {size} bytes"
+
+    # Looking, sending, swapping, restarting. The host waits long for what is lost: boards side by side.
+    sending, swapping = size // 2, size - 60
+    places = [("host killed", limit) for limit in (1000, sending, size - 300, swapping, size - 2)]
+    losses = [(how, limit) for how in ("port lost", "power lost") for limit in (sending, swapping)]
+    with boards_on_bench(len(losses)) as rigs, ThreadPoolExecutor() as threads:
+        lost = [threads.submit(check, *each) for each in zip(rigs, *zip(*losses, strict=True), strict=True)]
+        for how, limit in places:
+            check(rig, how, limit)
+        for each in lost:
+            each.result()
 
 
-class NoLines(serial.Serial):
-    """A pseudo-terminal for pyserial's RFC 2217 server, which asks for lines that it does not have."""
+def test_a_board_that_loses_its_power_for_a_moment_is_brought_up_to_date_all_the_same(
+    rig: Rig, wanted: dict[str, bytes], old: dict[str, bytes]
+) -> None:
+    start(rig, old)
+    with bridge(rig.port) as whole:
+        limpet("deploy", "-p", whole.url)
+        size = whole.passed
+    swapping = size - 60  # in the words that ask for it, before those that restart the board
+    for limit in (1500, swapping):
+        start(rig, old)
 
-    cts = dsr = ri = cd = False
+        def blink() -> None:
+            rig.power_off()
+            rig.power_on()
 
-    def _update_rts_state(self) -> None:
-        pass
-
-    def _update_dtr_state(self) -> None:
-        pass
-
-
-def test_over_rfc_2217(stand: Stand) -> None:
-    node = stand.node(files=old_firmware(), identity=b"").start()
-    device = NoLines(node.board.port.path, 115200, timeout=0.05)
-    server = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
-
-    def serve() -> None:
-        peer, _ = server.accept()
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        class Writer:
-            def write(self, data: bytes) -> None:
-                peer.sendall(data)
-
-        manager = PortManager(device, Writer())  # type: ignore[arg-type]
-        peer.settimeout(0.02)
-        with suppress(OSError):
-            while not stop.is_set():
-                with suppress(TimeoutError):
-                    data = peer.recv(1024)
-                    if not data:
-                        return
-                    device.write(b"".join(manager.filter(data)))
-                if device.in_waiting:
-                    peer.sendall(b"".join(manager.escape(device.read(device.in_waiting))))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    done = limpet("deploy", "-p", f"rfc2217://127.0.0.1:{server.getsockname()[1]}")
-    stop.set()
-    thread.join(10)
-    server.close()
-    device.close()
-    assert switch_off(node, done) == sums(image.firmware_files())
+        with bridge(rig.port, limit, blink, goes_on=True) as line:
+            done = limpet("deploy", "-p", line.url)
+        assert switch_off(rig, done) == sums(wanted)
 
 
-def test_a_full_filesystem_keeps_its_old_firmware_and_gets_its_room_back(stand: Stand) -> None:
-    before = old_firmware()
+def test_ended_by_ctrl_c_the_board_restarts_with_its_old_firmware(rig: Rig, old: dict[str, bytes]) -> None:
+    start(rig, old)
+    seen = len(rig.log)
+    reached = threading.Event()
+    with (
+        bridge(rig.port, 20_000, reached.set, goes_on=True) as line,
+        Running("deploy", "-p", line.url) as running,
+    ):
+        assert reached.wait(30)
+        running.send(signal.SIGINT)
+        assert running.wait() == 130
+        assert (running.lines, running.err) == ([], "")
+        rig.says("node: limpet", seen)
+    rig.power_off()
+    kept = {name: data for name, data in on_flash(rig).items() if not name.startswith(f"{STAGE}/")}
+    assert kept == old
+
+
+def test_a_full_filesystem_keeps_its_old_firmware_and_gets_its_room_back(
+    rig: Rig, old: dict[str, bytes]
+) -> None:
+    before = dict(old)
     free = VFS.size - sum(-(-len(data) // 4096) * 4096 for data in before.values())
     before["mine.bin"] = bytes(free - 60_000)
-    node = stand.node(files=before, identity=b"").start()
-    port = node.board.port.path
-    seen = len(node.log)
-    done = limpet("deploy", "-p", port)
+    start(rig, before)
+    seen = len(rig.log)
+    done = limpet("deploy", "-p", rig.url)
     assert re.fullmatch(
-        f"limpet: {port}: the board's filesystem has no room for \\d+ more bytes: remove files of your own "
-        "from it, and deploy again.\n",
+        f"limpet: {rig.url}: the board's filesystem has no room for \\d+ more bytes: remove files of your "
+        "own from it, and deploy again.\n",
         done.err,
     ), done
     assert (done.code, done.out) == (1, "")
-    node.says("node: limpet", seen)
-    node.power_off()
-    assert on_flash(node) == before
+    rig.says("node: limpet", seen)
+    rig.power_off()
+    assert on_flash(rig) == before
 
 
-def test_a_read_only_filesystem(stand: Stand) -> None:
+def test_a_read_only_filesystem(rig: Rig, old: dict[str, bytes]) -> None:
     boot = b"""
 import esp32, vfs
 part = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="vfs")[0]
 vfs.umount("/")
 vfs.mount(vfs.VfsLfs2(part, progsize=32, readsize=32, lookahead=32), "/", readonly=True)
 """
-    before = old_firmware() | {"boot.py": boot}
-    node = stand.node(files=before, identity=b"").start()
-    port = node.board.port.path
+    before = old | {"boot.py": boot}
+    start(rig, before)
     refused(
-        limpet("deploy", "-p", port),
-        f"{port}: the board's filesystem is read-only: mount it writable (see its boot.py), "
+        limpet("deploy", "-p", rig.url),
+        f"{rig.url}: the board's filesystem is read-only: mount it writable (see its boot.py), "
         "and deploy again.",
     )
-    node.power_off()
-    assert on_flash(node) == before
+    rig.power_off()
+    assert on_flash(rig) == before
 
 
-def test_a_bad_node_file_leaves_the_board_alone(stand: Stand, tmp_path: Path) -> None:
-    node = stand.node(files={}, identity=b"").start()
+def test_a_bad_node_file_leaves_the_board_alone(rig: Rig, tmp_path: Path) -> None:
+    start(rig, {})
+    before = (rig.board.boots, len(rig.log))
     bad = tmp_path / "bad.toml"
     bad.write_text(NODE_FILE.read_text().replace("address", "adress", 1))
-    done = limpet("deploy", "-p", node.board.port.path, "--node", bad)
+    done = limpet("deploy", "-p", rig.url, "--node", bad)
     assert done.code == 1
     assert "sensors.bme280.adress: unknown key. Did you mean 'address'?" in done.err
-    assert (done.out, node.board.boots) == ("", 1)
+    assert (done.out, done.err.count("limpet:"), rig.board.boots, len(rig.log)) == ("", 0, *before)
 
 
 def test_a_port_that_does_not_do(tmp_path: Path) -> None:
@@ -327,24 +425,29 @@ def test_a_port_that_does_not_do(tmp_path: Path) -> None:
         str(fifo): "it is no serial port; name the board's",
         str(tmp_path): "it is a folder; name the board's port",
         "foo://x": "invalid URL, protocol 'foo' not known",
-        f"socket://{dead}": "nothing listens there; start the server, or name another address",
-        f"rfc2217://{dead}": "nothing listens there; start the server, or name another address",
+        f"socket://{dead}": NOBODY,
+        f"rfc2217://{dead}": NOBODY,
     }.items():
-        refused(
-            limpet("deploy", "-p", port),
+        with pytest.raises(NoDeviceError) as caught:
+            Repl(port)
+        assert str(caught.value) == (
             f"The serial port {port} cannot be opened: {why}."
             if why
-            else f"The serial port '{port}' does not exist: plug the board in, or name its port.",
+            else f"The serial port '{port}' does not exist: plug the board in, or name its port."
         )
+    nope = f"The serial port {file} cannot be opened: it is no serial port; name the board's."
+    refused(limpet("deploy", "-p", file), nope, code=3)
 
 
 def test_a_port_that_another_program_has_open() -> None:
     master, slave = pty.openpty()
     port = os.ttyname(slave)
     fcntl.flock(slave, fcntl.LOCK_EX)
+    program = Path("/proc/self/comm").read_text().strip()
     refused(
         limpet("deploy", "-p", port),
-        f"The serial port {port} cannot be opened: another program has it open; close that first.",
+        f"The serial port {port} cannot be opened: {program} ({os.getpid()}) has it open; close that first.",
+        code=3,
     )
     os.close(slave)
     os.close(master)
@@ -370,7 +473,7 @@ def test_a_port_that_says_nothing_and_one_that_babbles() -> None:
     thread.start()
     with Running("deploy", "-p", ports[0]) as silent, Running("deploy", "-p", ports[1]) as babbling:
         for port, running in zip(ports, (silent, babbling), strict=True):
-            assert running.wait() == 1
+            assert running.wait() == 3
             assert running.lines == []
             assert re.fullmatch(
                 f"limpet: {port}: no MicroPython answers \\([^\\n]+\\); see that it is the board's port, and "

@@ -1,12 +1,20 @@
-"""What a deploy does to a board, as a pure function: from every state to the same end, cut off wherever."""
+"""What a deploy does to a board, decided by pure functions: from every state to the same end."""
 
-import hashlib
-import itertools
+import ast
+import base64
+import contextlib
+import os
+import random
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from host_tools.deploy import MAIN, STAGE, STAND_IN, Plan, plan
+from host_tools.deploy.ending import MARK
+from host_tools.deploy.pieces import Place, cut
+from host_tools.deploy.plan import MAIN, STAGE, Plan, digest, plan
+from host_tools.repl.envelope import squeezed
 
 WANTED = {
     "boot.py": b"boot",
@@ -31,47 +39,52 @@ Files = dict[str, bytes | None]
 
 
 def seen(files: Mapping[str, bytes | None]) -> dict[str, str]:
-    return {p: "" if d is None else hashlib.sha256(d).hexdigest() for p, d in files.items()}
+    return {p: "" if d is None else digest(d) for p, d in files.items()}
 
 
-def step(files: Files, name: str, *paths: str) -> None:
-    """One step as littlefs does it, its refusals included."""
-    if name == "mkdir":
-        assert paths[0] not in files
-        assert_folder(files, paths[0])
-        files[paths[0]] = None
-    elif name == "rmdir":
-        assert files[paths[0]] is None
-        assert not [p for p in files if p.startswith(paths[0] + "/")], "not empty"
-        del files[paths[0]]
-    elif name == "remove":
-        assert files.pop(paths[0]) is not None
-    else:
-        old, new = paths
-        assert name == "rename"
-        assert files[old] is not None
-        assert files.get(new) is not None or new not in files, "a folder is in the way"
-        assert_folder(files, new)
-        files[new] = files.pop(old)
+class Board:
+    """A board's filesystem as a folder of this machine; what a deploy does to it is done for real."""
 
+    def __init__(self, folder: Path, files: Mapping[str, bytes | None]) -> None:
+        self.folder = folder
+        for path, data in sorted(files.items()):
+            self.put(path, data)
 
-def assert_folder(files: Files, path: str) -> None:
-    parent = path.rpartition("/")[0]
-    assert not parent or files.get(parent, b"") is None, f"no folder {parent}"
+    def put(self, path: str, data: bytes | None) -> None:
+        place = self.folder / path
+        if data is None:
+            place.mkdir(parents=True, exist_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
 
+    def files(self) -> Files:
+        return {
+            path.relative_to(self.folder).as_posix(): None if path.is_dir() else path.read_bytes()
+            for path in self.folder.rglob("*")
+        }
 
-def stage(files: Files, todo: Plan) -> None:
-    if todo.stage:
-        files.setdefault(STAGE, None)
-    files.update(todo.stage)
+    def stage(self, todo: Plan) -> None:
+        for name, path in todo.first:
+            getattr(os, name)(self.folder / path)
+        for name, data in todo.stage.items():
+            self.put(f"{STAGE}/{name}", data)
 
+    def swap(self, todo: Plan) -> str:
+        """The digest of what has come into place."""
+        if not todo.ending:
+            return ""
+        (self.folder / STAGE / todo.ending).rename(self.folder / MAIN)
+        scope: dict[str, Any] = {"__name__": ""}
+        with contextlib.chdir(self.folder):
+            exec((self.folder / MAIN).read_text(), scope)
+        return digest(*((self.folder / path).read_bytes() for _, path in scope["moves"]))
 
-def finish(files: Files, wanted: Mapping[str, bytes] = WANTED) -> Plan:
-    todo = plan(wanted, seen(files))
-    stage(files, todo)
-    for each in todo.steps:
-        step(files, *each)
-    return todo
+    def finish(self, wanted: Mapping[str, bytes] = WANTED) -> Plan:
+        todo = plan(wanted, seen(self.files()))
+        self.stage(todo)
+        assert self.swap(todo) == todo.proof
+        return todo
 
 
 def end(wanted: Mapping[str, bytes] = WANTED) -> Files:
@@ -90,63 +103,76 @@ def end(wanted: Mapping[str, bytes] = WANTED) -> Files:
         {**end(), "limpet/node.py": b"stale source beside byte code"},
         {**end(), "limpet/empty": None},
         {**end(), STAGE: None, f"{STAGE}/0123": b"of another deploy", f"{STAGE}/f": None},
+        {**OLD, STAGE: None, f"{STAGE}/0123": b"of another deploy", f"{STAGE}/f": None, f"{STAGE}/f/x": b"x"},
+        {**OLD, STAGE: b"a file where the stage should be"},
     ],
 )
-def test_every_start_leads_to_the_same_end(start: Files) -> None:
-    files = dict(start)
-    finish(files)
-    assert files == end()
-    again = plan(WANTED, seen(files))
-    assert again == Plan((), (), len(WANTED), {}, ())
+def test_every_start_leads_to_the_same_end(start: Files, tmp_path: Path) -> None:
+    board = Board(tmp_path, start)
+    board.finish()
+    assert board.files() == end()
+    again = plan(WANTED, seen(board.files()))
+    assert again == Plan((), (), len(WANTED), (), {}, "", "", 0)
 
 
 def test_only_what_differs_is_staged() -> None:
     todo = plan(WANTED, seen({**end(), "limpet/node.mpy": b"node 1"}))
     assert (todo.changed, todo.removed, todo.same) == (("limpet/node.mpy",), (), 5)
-    assert sorted(todo.stage.values()) == sorted([b"node 2", WANTED[MAIN], STAND_IN])
+    contents = {data for data in todo.stage.values() if not data.startswith(MARK.encode())}
+    assert (contents, len(todo.stage)) == ({b"node 2", WANTED[MAIN]}, 3)
 
 
-def test_two_files_of_one_content_are_both_written() -> None:
-    files: Files = {}
-    finish(files)
+def test_two_files_of_one_content_are_both_written(tmp_path: Path) -> None:
+    board = Board(tmp_path, {})
+    board.finish()
+    files = board.files()
     assert files["limpet/__init__.mpy"] == files["limpet/sensors/__init__.mpy"] == b""
 
 
 def test_what_is_not_ours_is_not_mentioned() -> None:
     # `present` has our places alone, and settings are among them only when they are wanted.
     todo = plan(WANTED, seen(OLD))
-    assert not [path for each in todo.steps for path in each[1:] if path == "limpet.json"]
+    assert b"limpet.json" not in todo.stage[todo.ending]
     assert todo.removed == ("limpet/gone/x.mpy",)
 
 
 @pytest.mark.parametrize("start", [{}, OLD])
-def test_cut_off_anywhere_it_never_runs_a_half_package_and_the_next_one_finishes(start: Files) -> None:
-    todo = plan(WANTED, seen(start))
-    staged = list(todo.stage.items())
-    for arrived in range(len(staged) + 1):  # cut off while staging: the old firmware is whole
-        files: Files = {**start, STAGE: None, **dict(staged[:arrived])}
-        assert all(files.get(path, b"") == data for path, data in start.items())
-        again = plan(WANTED, seen(files))
-        assert len(again.stage) == len(staged) - arrived, "what has arrived is not sent again"
-        finish(files)
-        assert files == end()
-    for done in range(len(todo.steps) + 1):
-        files = dict(start)
-        stage(files, todo)
-        for each in itertools.islice(todo.steps, done):
-            step(files, *each)
-        package = {p: d for p, d in files.items() if p.startswith("limpet/")}
-        whole = package in (
-            {p: d for p, d in start.items() if p.startswith("limpet/")},
-            {p: d for p, d in end().items() if p.startswith("limpet/")},
-        )
-        assert whole or files[MAIN] == STAND_IN
-        assert MAIN in files or not done
-        finish(files)
-        assert files == end()
+def test_what_has_arrived_is_not_sent_again(start: Files, tmp_path: Path) -> None:
+    staged = list(plan(WANTED, seen(start)).stage.items())
+    for arrived in range(len(staged) + 1):
+        board = Board(tmp_path / str(arrived), {**start, STAGE: None})
+        for name, data in staged[:arrived]:
+            board.put(f"{STAGE}/{name}", data)
+        assert len(plan(WANTED, seen(board.files())).stage) == len(staged) - arrived
+        board.finish()
+        assert board.files() == end()
 
 
 def test_a_torn_file_on_the_stage_is_sent_again() -> None:
     todo = plan(WANTED, seen(OLD))
-    path = next(path for path, data in todo.stage.items() if data == b"node 2")
-    assert plan(WANTED, seen({**OLD, STAGE: None, path: b"node"})).stage[path] == b"node 2"
+    name = next(name for name, data in todo.stage.items() if data == b"node 2")
+    assert plan(WANTED, seen({**OLD, STAGE: None, f"{STAGE}/{name}": b"node"})).stage[name] == b"node 2"
+
+
+def test_room_is_asked_for_before_the_swap() -> None:
+    assert plan(WANTED, seen({})).room == plan(WANTED, seen(end() | {MAIN: b"x"})).room + 2 * 2
+
+
+def test_pieces_hold_all_bytes_once_and_fit() -> None:
+    chance = random.Random(1)
+    files = {f"{n:012x}": chance.randbytes(size) for n, size in enumerate((0, 1, 5000, 0, 300, 9000, 0))}
+    for room in (1, 100, 1000, 8192, 100_000):
+        got: dict[str, bytes] = {}
+        place = Place()
+        while place.file < len(files):
+            piece, place = cut(files, place, room)
+            head, _, data = piece.partition(b"\n")
+            for name, at, size, whole in ast.literal_eval(head.decode()):
+                assert at == len(got.get(name, b""))
+                got[name] = got.get(name, b"") + data[:size]
+                assert whole == (digest(files[name]) if got[name] == files[name] else "")
+                data = data[size:]
+            assert not data
+            if room >= 1000:
+                assert len(base64.b64encode(squeezed(piece))) <= room
+        assert got == files

@@ -1,0 +1,7 @@
+"""Why a board cannot take the firmware."""
+
+from host_tools.errors import LimpetError
+
+
+class DeployError(LimpetError):
+    """The board cannot take the firmware."""
