@@ -12,8 +12,8 @@ from pathlib import Path
 
 from host_tools import devices, micropython, parts
 from host_tools.broker import mosquitto
-from host_tools.devices.opening import allow
 from host_tools.errors import LimpetError
+from host_tools.line.opening import allow
 
 
 @dataclass(frozen=True)

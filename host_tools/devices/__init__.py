@@ -1,6 +1,6 @@
 """What is plugged in: the serial ports of this machine, and what is behind each.
 
-`ports` lists them, `opening` opens one without resetting the board, `identify` asks what is there.
+`ports` lists them, `identify` asks what is there, without resetting it.
 """
 
 from host_tools.devices.port import Port, ports

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from host_tools.devices.opening import open_quietly
 from host_tools.devices.port import Port
 from host_tools.devices.probe import PROBE_S, Chip, probe
 from host_tools.devices.questions import Questions, What
 from host_tools.errors import NoDeviceError
+from host_tools.line import open_line
 
 _DEADLINE_S = 10.0
 """For one port, opening included: three times what a silent board takes."""
@@ -43,7 +43,7 @@ def identify(port: Port) -> What:
     """Ask one board. Its lines, and what it runs, stay as they are; no answer is an answer too."""
     end = time.monotonic() + _DEADLINE_S
     try:
-        opened = open_quietly(port.name)
+        opened = open_line(port.name)
     except NoDeviceError as error:
         return What("closed", str(error))
     questions = Questions()

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from queue import Full, Queue
 from typing import Any, Literal
 
-from host_tools.devices.opening import open_quietly
 from host_tools.devices.port import Port
 from host_tools.devices.questions import WHO_ARE_YOU, Questions, introduced, readable
 from host_tools.errors import NoDeviceError
+from host_tools.line import open_line
 from host_tools.monitor.lines import Lines
 
 _LOOK_AGAIN_S = (0.2, 0.2, 0.5, 1.0)
@@ -63,7 +63,7 @@ class Link(threading.Thread):
         while not self._stopped.is_set():
             try:
                 self.current = find_again(self.port, self._list_ports)
-                line = open_quietly(self.current)
+                line = open_line(self.current)
             except NoDeviceError as error:
                 # Right after a port has gone it is no news that it cannot be opened.
                 if str(error) != told and time.monotonic() - gone_since > _NO_NEWS_S:

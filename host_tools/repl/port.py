@@ -1,27 +1,17 @@
 """The serial port under a raw REPL: every wait ends, a port that went away is opened again."""
 
 import contextlib
-import errno
 import threading
 import time
-from pathlib import Path
-from typing import Any
 
-import serial
-
-from host_tools.devices.opening import BAUDRATE, why
 from host_tools.errors import NoDeviceError
-from host_tools.repl.rfc2217 import Rfc2217Port
+from host_tools.line import open_line
 
 _GLANCE_S = 0.05  # how long one look at the port may take
 _RESET_S = 0.1  # a reset button is pressed for so long
 _COMES_BACK_S = 8.0  # a device that enumerates anew takes one or two
 _LOOK_AGAIN_S = 0.1
 _WRITE_S = 10.0
-_PATIENCE_S = 1.0
-"""A port that was just closed may be held still by a process that is about to become another one, and of one
-that was just plugged in udev has yet to set the group."""
-_PASSING = (errno.EAGAIN, errno.EBUSY, errno.EACCES)
 
 
 class Stopped(Exception):
@@ -42,7 +32,7 @@ class Port:
         """When waiting ends, by time.monotonic()."""
         self.idle = 0.0
         """Seconds without a byte after which waiting ends."""
-        self._port = _open(name)
+        self._port = open_line(name, _GLANCE_S, _WRITE_S)
         self._unread = bytearray()
         self._heard = time.monotonic()
 
@@ -103,7 +93,7 @@ class Port:
         end = time.monotonic() + _COMES_BACK_S
         while True:
             try:
-                self._port = _open(self.name)
+                self._port = open_line(self.name, _GLANCE_S, _WRITE_S)
                 return
             except NoDeviceError:
                 if time.monotonic() > end:
@@ -132,35 +122,3 @@ class Port:
     def _check_stop(self) -> None:
         if self.stop and self.stop.is_set():
             raise Stopped
-
-
-def _open(name: str) -> Any:
-    if not name or not ("://" in name or Path(name).exists()):
-        raise NoDeviceError(f"The serial port '{name}' does not exist: plug the board in, or name its port.")
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            return _opened(name)
-        except (OSError, ValueError, NotImplementedError) as error:
-            # A server refuses while it has yet to notice that its last client has gone.
-            passing = getattr(error, "errno", None) in _PASSING or "refused" in str(error)
-            if not passing or time.monotonic() > end:
-                raise NoDeviceError(f"The serial port {name} cannot be opened: {why(name, error)}.") from None
-        time.sleep(_LOOK_AGAIN_S)
-
-
-def _opened(name: str) -> Any:
-    port: Any
-    if name.startswith("rfc2217://"):
-        port = Rfc2217Port(None, BAUDRATE, timeout=_GLANCE_S)
-        port.port = name
-    else:
-        port = serial.serial_for_url(
-            name, BAUDRATE, timeout=_GLANCE_S, write_timeout=_WRITE_S, exclusive=True, do_not_open=True
-        )
-    # In the order that resets nothing: see host_tools.devices.opening.
-    port.dtr, port.rts = True, False
-    port.open()
-    with contextlib.suppress(OSError):  # a pseudo-terminal has neither line
-        port.dtr = False
-    return port

@@ -13,7 +13,7 @@ import pytest
 from host_tools import devices, doctor, micropython
 from host_tools.broker import mosquitto
 from host_tools.devices import Port
-from host_tools.devices.opening import allow
+from host_tools.line.opening import allow
 from tests.host.shell import limpet
 
 

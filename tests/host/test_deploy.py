@@ -431,11 +431,11 @@ def test_a_port_that_does_not_do(tmp_path: Path) -> None:
         with pytest.raises(NoDeviceError) as caught:
             Repl(port)
         assert str(caught.value) == (
-            f"The serial port {port} cannot be opened: {why}."
+            f"{port} cannot be opened: {why}."
             if why
             else f"The serial port '{port}' does not exist: plug the board in, or name its port."
         )
-    nope = f"The serial port {file} cannot be opened: it is no serial port; name the board's."
+    nope = f"{file} cannot be opened: it is no serial port; name the board's."
     refused(limpet("deploy", "-p", file), nope, code=3)
 
 
@@ -446,7 +446,7 @@ def test_a_port_that_another_program_has_open() -> None:
     program = Path("/proc/self/comm").read_text().strip()
     refused(
         limpet("deploy", "-p", port),
-        f"The serial port {port} cannot be opened: {program} ({os.getpid()}) has it open; close that first.",
+        f"{port} cannot be opened: {program} ({os.getpid()}) has it open; close that first.",
         code=3,
     )
     os.close(slave)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import serial
 
 from host_tools import boards, image
 from host_tools.devices import Port
 from host_tools.devices.identify import look
 from host_tools.devices.screen import lines
+from host_tools.line import open_line
 from host_tools.pki import partition
 from host_tools.pki.authority import Authority
 from host_tools.virtual.bench import Bench
@@ -44,7 +44,7 @@ Rigs = dict[str, Rig]
 
 def into_rom(rig: Rig, *, usb: bool = False) -> None:
     """What a host does with DTR and RTS to get a chip into its ROM's bootloader; it stays there."""
-    with contextlib.closing(serial.serial_for_url(rig.url, 115200)) as port:
+    with contextlib.closing(open_line(rig.url)) as port:
         port.rts, port.dtr = False, usb
         port.rts = True
         if usb:
@@ -125,7 +125,7 @@ def test_asked_again_and_again_the_answer_is_the_same(rigs: Rigs) -> None:
 
 
 def test_a_prompt_that_is_raw(rigs: Rigs) -> None:
-    with contextlib.closing(serial.serial_for_url(rigs["prompt"].url, 115200, timeout=0.1)) as port:
+    with contextlib.closing(open_line(rigs["prompt"].url)) as port:
         port.write(b"\r\x03\x01")
         wait_until(lambda: rigs["prompt"].log.endswith("raw REPL; CTRL-B to exit\n>"), "the raw prompt")
     assert look([named(rigs["prompt"])])[0].what.kind == "micropython"
@@ -250,7 +250,7 @@ def test_probe_of_a_port_without_a_chip(rigs: Rigs) -> None:
 
 def test_a_port_that_another_program_has(rigs: Rigs) -> None:
     rig = rigs["fresh"]
-    with contextlib.closing(serial.serial_for_url(rig.url, 115200)):
+    with contextlib.closing(open_line(rig.url)):
         done = limpet("devices", "--port", rig.url)
     assert (done.code, done.err) == (3, "")
     assert done.out.splitlines() == [
@@ -299,7 +299,7 @@ def test_ctrl_c_still_stops_the_node(rigs: Rigs) -> None:
     """After all that was asked of it."""
     rig = rigs["node"]
     assert look([named(rig)])[0].what.node == NODE
-    with contextlib.closing(serial.serial_for_url(rig.url, 115200, timeout=0.1)) as port:
+    with contextlib.closing(open_line(rig.url)) as port:  # patiently: the last one has only just hung up
         port.write(b"\x03")
         wait_until(lambda: rig.log.endswith(">>> "), "the prompt")
         port.write(b"\x04")

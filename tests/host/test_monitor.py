@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import serial
 
 from host_tools import image, paths
+from host_tools.line import open_line
 from host_tools.virtual.bench import Bench
 from tests.host.shell import DEADLINE, Running, limpet, refused
 from tests.host.stand import wait_until
@@ -273,7 +273,7 @@ def test_no_port_at_all(rigs: Rigs, tmp_path: Path) -> None:
         "Which board? Name its port, as in --port /dev/ttyUSB0, or say --all.",
         code=2,
     )
-    with contextlib.closing(serial.serial_for_url(rigs["node"].url, 115200)):
+    with contextlib.closing(open_line(rigs["node"].url)):
         done = limpet("monitor", "--port", rigs["node"].url)
     assert (done.code, "another program has it" in done.err) == (3, True)
 

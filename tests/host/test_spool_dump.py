@@ -296,7 +296,8 @@ def test_names_that_are_no_file(tmp_path: Path) -> None:
     for name in ("fifo", "/dev/null"):
         refused(
             limpet("spool", "dump", name, cwd=tmp_path),
-            f"The serial port {name} cannot be opened: it is no serial port; name the board's.",
+            f"{name} cannot be opened: it is no serial port; name the board's.",
+            code=3,
         )
 
 

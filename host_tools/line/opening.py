@@ -21,6 +21,7 @@ from typing import Any
 import serial
 
 from host_tools.errors import NoDeviceError
+from host_tools.line.rfc2217 import Rfc2217Port
 
 BAUDRATE = 115200
 _GLANCE_S = 0.1
@@ -30,15 +31,15 @@ _PATIENCE_S = 1.0
 """A port that was just closed may be held still by a process that is about to become another one, and of one
 that was just plugged in udev has yet to set the group."""
 _LOOK_AGAIN_S = 0.05
+_REFUSED = "Connection refused"
+"""A server says so too while it has yet to notice that its last client has gone."""
 
 _NO_PORT = "it is no serial port; name the board's"
 _GONE = "it is not there any more; see to its cable"
 _SPOKEN = {
     "Inappropriate ioctl": _NO_PORT,
     "Input/output error": _GONE,
-    "Connection refused": (
-        "nothing listens there, or another program has it; start the server, or close that program"
-    ),
+    _REFUSED: ("nothing listens there, or another program has it; start the server, or close that program"),
     "Name or service not known": "there is no such host; name another one",
     "No route to host": "the network does not reach it; see to the network, or name another address",
     "does not seem to support RFC2217": (
@@ -63,10 +64,11 @@ _BUSY = (errno.EAGAIN, errno.EBUSY)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
-def open_quietly(name: str) -> Any:
-    """A pyserial port, opened without a reset, for this program alone.
+def open_line(name: str, glance_s: float = _GLANCE_S, write_s: float = _WRITE_S) -> Any:
+    """A port of pyserial, a device or a URL, opened without a reset, for this program alone.
 
-    Its reads end after a tenth of a second. Raises NoDeviceError, with the reason and the remedy.
+    A read ends after `glance_s`, a write after `write_s` seconds (over RFC 2217 after pyserial's own limit).
+    Raises NoDeviceError, with the reason and the remedy.
     """
     is_url = "://" in name
     if not name or not (is_url or Path(name).exists()):
@@ -74,11 +76,11 @@ def open_quietly(name: str) -> Any:
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            held = not is_url and bool(holders(name))
+            held = not is_url and _is_terminal(name) and bool(holders(name))
             if not held:
-                return _open(name)
+                return _open(name, glance_s, write_s)
         except (OSError, ValueError, NotImplementedError) as error:
-            passing = getattr(error, "errno", None) in (*_BUSY, *_FORBIDDEN)
+            passing = getattr(error, "errno", None) in (*_BUSY, *_FORBIDDEN) or _REFUSED in str(error)
             if not passing or time.monotonic() >= end:
                 raise NoDeviceError(f"{name} cannot be opened: {why(name, error)}.") from None
         if held and time.monotonic() >= end:
@@ -144,11 +146,17 @@ def open_untouched(port: Any) -> None:
         fcntl.ioctl(port.fileno(), termios.TIOCMBIC, _BOTH)
 
 
-def _open(name: str) -> Any:
-    # pyserial's RFC 2217 port has a limit of its own for writing, and refuses another.
-    limit = None if name.startswith("rfc2217:") else _WRITE_S
-    port = serial.serial_for_url(
-        name, BAUDRATE, timeout=_GLANCE_S, write_timeout=limit, exclusive=True, do_not_open=True
-    )
+def _open(name: str, glance_s: float, write_s: float) -> Any:
+    if name.startswith("rfc2217://"):
+        port: Any = Rfc2217Port(None, BAUDRATE, timeout=glance_s)
+        port.port = name
+    else:
+        port = serial.serial_for_url(
+            name, BAUDRATE, timeout=glance_s, write_timeout=write_s, exclusive=True, do_not_open=True
+        )
     open_untouched(port)
     return port
+
+
+def _is_terminal(name: str) -> bool:
+    return os.path.realpath(name).startswith(("/dev/tty", "/dev/pts/", "/dev/cu."))

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import serial
 
-from host_tools.devices import opening
-from host_tools.devices.opening import allow, holders, open_quietly, open_untouched, why
 from host_tools.errors import NoDeviceError
+from host_tools.line import opening
+from host_tools.line.opening import allow, holders, open_line, open_untouched, why
 from host_tools.virtual.lines import ClassicCircuit, Effect, Lines, UsbSerialJtag
 from tests.host.shell import DEADLINE, LIMPET, environment
 from tests.host.stand import wait_until
@@ -121,7 +121,7 @@ def test_pyserials_own_order_would_reset_a_chip() -> None:
 
 def test_an_open_port_can_be_read_and_written(terminal: tuple[int, str]) -> None:
     other, name = terminal
-    with contextlib.closing(open_quietly(name)) as port:
+    with contextlib.closing(open_line(name)) as port:
         port.write(b"\x16")
         os.write(other, b"limpet")
         assert port.read(6) == b"limpet"
@@ -130,7 +130,7 @@ def test_an_open_port_can_be_read_and_written(terminal: tuple[int, str]) -> None
 
 def refusal(name: str) -> str:
     with pytest.raises(NoDeviceError) as refused:
-        open_quietly(name)
+        open_line(name)
     return str(refused.value)
 
 
@@ -169,7 +169,7 @@ def test_a_program_that_has_the_port_is_named(terminal: tuple[int, str]) -> None
     finally:
         sleeper.kill()
         sleeper.wait()
-    with contextlib.closing(open_quietly(name)):
+    with contextlib.closing(open_line(name)):
         assert holders(name)
 
 
@@ -184,7 +184,7 @@ def test_a_port_that_is_let_go_in_time_opens(terminal: tuple[int, str]) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
-        open_quietly(name).close()
+        open_line(name).close()
 
 
 def test_a_port_that_goes_between_listing_and_opening(

@@ -1,0 +1,1 @@
+"""Espressif's chips, spoken to by esptool as a library."""
