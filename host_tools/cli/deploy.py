@@ -6,16 +6,13 @@ from typing import Annotated
 import typer
 
 from host_tools.cli.app import AsJson, app, clean_up_when_ended, remark, show_json
-from host_tools.errors import NoDeviceError, UsageError
+from host_tools.cli.ports import Every, Ports, chosen
 
 
 @app.command()
 def deploy(
-    port: Annotated[
-        list[str] | None,
-        typer.Option("--port", "-p", help="A serial port or pyserial URL; several boards: several."),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every port that looks like a board's.")] = False,
+    port: Ports = None,
+    every: Every = False,
     node: Annotated[
         Path | None, typer.Option("--node", help="The node file; without it the settings stay as they are.")
     ] = None,
@@ -23,11 +20,7 @@ def deploy(
     as_json: AsJson = False,
 ) -> None:
     """Put the firmware and a node's settings on boards: only what changed, nothing stale left behind."""
-    if bool(port) == every:
-        raise UsageError("Name the boards' ports by --port, or take them all by --all: one of the two.")
-    ports = port or _all_ports()
-    if len(set(ports)) < len(ports):
-        raise UsageError("A --port stands there twice: name each board once.")
+    ports = chosen(port, every)
 
     from host_tools.deploy.run import deploy_all, firmware
     from host_tools.deploy.screen import shown
@@ -53,12 +46,3 @@ def deploy(
         elif not as_json:
             typer.echo("\n".join(lines(result, dry_run)))
     raise typer.Exit(code)
-
-
-def _all_ports() -> list[str]:
-    from host_tools import devices
-
-    found = [each.name for each in devices.ports() if each.may_be_a_board]
-    if not found:
-        raise NoDeviceError("No port looks like a board's: plug a board in, or name its --port.")
-    return found

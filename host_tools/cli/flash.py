@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from host_tools.cli.app import AsJson, app, clean_up_when_ended, remark, show_json
-from host_tools.errors import NoDeviceError, UsageError
+from host_tools.cli.ports import Every, Ports, chosen
+from host_tools.errors import UsageError
 
 
 @app.command()
@@ -16,11 +17,8 @@ def flash(
     board: Annotated[
         str, typer.Option("--board", "-b", help="What the boards are: a name, or a .toml file.")
     ],
-    port: Annotated[
-        list[str] | None,
-        typer.Option("--port", "-p", help="A serial port or pyserial URL; several boards: several."),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every port that looks like a board's.")] = False,
+    port: Ports = None,
+    every: Every = False,
     node: Annotated[
         Path | None, typer.Option("--node", help="The node file; without it there are no settings.")
     ] = None,
@@ -50,17 +48,14 @@ def flash(
     as_json: AsJson = False,
 ) -> None:
     """Put MicroPython and the firmware on boards, side by side, and see that they start."""
-    if bool(port) == every:
-        raise UsageError("Name the boards' ports by --port, or take them all by --all: one of the two.")
     if image and (node or micropython):
         raise UsageError("--image is a whole flash: leave --node and --micropython out, or --image.")
-    if port and len(set(port)) < len(port):
-        raise UsageError("A --port stands there twice: name each board once.")
+    ports = chosen(port, every)
     macs = _macs(mac or [])
     from host_tools.flashing.crew import crew
 
     with contextlib.ExitStack() as stack:
-        started = stack.enter_context(crew(port or _all_ports()))  # they load while the rest does
+        started = stack.enter_context(crew(ports))  # they load while the rest does
 
         from host_tools import boards
         from host_tools.cli.download import showing_progress
@@ -104,12 +99,3 @@ def _macs(words: list[str]) -> frozenset[str]:
         if len(each) != 12 or not set(each) <= set(string.hexdigits):
             raise UsageError(f"--mac '{word}' is no MAC address: write it like 24:0a:c4:01:02:03.")
     return frozenset(":".join(each[i : i + 2] for i in range(0, 12, 2)) for each in digits)
-
-
-def _all_ports() -> list[str]:
-    from host_tools import devices
-
-    found = [each.name for each in devices.ports() if each.may_be_a_board]
-    if not found:
-        raise NoDeviceError("No port looks like a board's: plug a board in, or name its --port.")
-    return found

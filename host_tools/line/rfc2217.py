@@ -59,7 +59,7 @@ class Rfc2217Port(serial.rfc2217.Serial):
     def close(self) -> None:
         """Hang up.
 
-        pyserial then sleeps for 0.3 s, so that the server notices; only who opens it again must wait for that.
+        pyserial then sleeps for 0.3 s, so that the server notices; who opens it again waits for that.
         """
         if not self.is_open:  # as when Python ends, and can start no thread
             return

@@ -8,12 +8,15 @@ reset, and not by it; the board's address is not the one that the peer sees.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Callable
 from typing import cast
 
 _CHUNK = 16384
+_PORTS = 20
+"""Free TCP ports that are tried until one is free for UDP as well."""
 _RETRY = 0.05
 """Seconds between two looks at a radio that is down."""
 
@@ -31,8 +34,9 @@ class Gateway:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         relay = self._relays.get((host, port))
         if relay is None:
-            relay = self._relays[host, port] = _Relay(str(found[0][4][0]), port, self._is_up)
+            relay = _Relay(str(found[0][4][0]), port, self._is_up)
             await relay.open()
+            self._relays[host, port] = relay
         return relay.port
 
     def drop(self) -> None:
@@ -54,12 +58,21 @@ class _Relay:
         self.port = 0
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        loop = asyncio.get_running_loop()
-        self._datagrams, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._target, self._is_up), local_addr=("127.0.0.1", self.port)
-        )
+        """Serve, or leave nothing behind: a reset of the board may come in between."""
+        for _ in range(_PORTS):
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+            try:
+                self._datagrams, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                    lambda: _Datagrams(self._target, self._is_up), local_addr=("127.0.0.1", self.port)
+                )
+                return
+            except OSError:  # somebody has that port for UDP
+                self._server.close()
+            except BaseException:
+                self._server.close()
+                raise
+        raise OSError(errno.EADDRINUSE, "no port is free for both TCP and UDP")
 
     def drop(self) -> None:
         for task in self._tasks:

@@ -12,7 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from host_tools import paths
-from tests.bench import flash, lateness, modules, path, session, storm, whole_node, wire
+from tests.bench import (
+    boards,
+    building,
+    deploying,
+    flash,
+    flashing,
+    lateness,
+    modules,
+    path,
+    session,
+    storm,
+    whole_node,
+    wire,
+)
 from tests.bench.ground import Ground
 from tests.bench.report import report
 from tests.bench.table import Row, markdown, write_json
@@ -26,6 +39,10 @@ FIGURES: dict[str, Callable[[Ground], list[Row]]] = {
     "wire": wire.rows,
     "storm": storm.rows,
     "node": whole_node.rows,
+    "boards": boards.rows,
+    "building": building.rows,
+    "flashing": flashing.rows,
+    "deploying": deploying.rows,
 }
 
 
