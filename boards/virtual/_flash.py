@@ -70,7 +70,7 @@ class Flash:
             self._file.seek(offset + at)
             old = self._file.read(length)
             wanted = int.from_bytes(new, "little")
-            if wanted & int.from_bytes(old, "little") != wanted:
+            if wanted & int.from_bytes(old, "little") != wanted and not self.read_only:
                 raise FlashViolation("flash: programming 0x%x would set bits; erase first" % (offset + at))
             if self._is_cut_at(offset + at):
                 self._cut(offset + at, old, new, torn_program)

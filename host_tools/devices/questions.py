@@ -163,7 +163,7 @@ def _node(version: bytes | None, name: bytes) -> What:
     number = readable(version) if version else None
     firmware = f"limpet {number}" if number else "limpet"
     if name == _NO_NODE:
-        return What("node", f"{firmware}, without settings or identity", number)
+        return What("node", f"{firmware}, without settings or without an identity", number)
     return What("node", f"{firmware}, node {readable(name)}", number, readable(name))
 
 

@@ -28,6 +28,10 @@ _LOOK_AGAIN = 0.001
 """Seconds between two looks whether a process waits."""
 _BUSY = 0.3
 """Seconds of computing without a pause after which code counts as busy for ever."""
+_STARVED = 10.0
+"""Seconds that code may take for this on a machine that has no time for it."""
+_RUINED = 2.0
+"""Seconds after a Ctrl-C in which the end of MicroPython is taken for its effect."""
 _AFTER = 0.02
 """Seconds from a Ctrl-C to whatever was typed after it: two at once would be one to the process."""
 
@@ -81,7 +85,7 @@ class Console:
 
     def just_interrupted(self) -> bool:
         """Whether MicroPython may have died of a Ctrl-C."""
-        return self._loop.time() - self._interrupted < _BUSY
+        return self._loop.time() - self._interrupted < _RUINED
 
     def discard(self) -> None:
         """Forget what was not read, as a reset of the chip does."""
@@ -91,8 +95,14 @@ class Console:
         termios.tcflush(self.slave, termios.TCIFLUSH)
 
     def deafen(self) -> None:
-        """There is no process; what is typed from now on is for the next one."""
+        """There is no process; what is typed from now on is for the next one, and what this one did not read.
+
+        That is taken back, because the next one may run code, to which a Ctrl-C in the terminal says nothing.
+        """
         self._process = None
+        unread = self._unread()
+        if unread:
+            self._typed[:0] = os.read(self.slave, unread)
         if self._interrupt:
             self._interrupt.cancel()
             self._interrupt = None
@@ -124,7 +134,7 @@ class Console:
             code_runs = self._code_runs()
             end = self._typed.find(_CTRL_C) if code_runs else -1
             if end == 0:
-                self._try_to_interrupt(self._process, self._loop.time() + _BUSY)
+                self._try_to_interrupt(self._process, self._loop.time(), _cpu_seconds(self._process))
                 return
             part = self._typed[: end if end > 0 else _CHUNK]
             if code_runs and self._unread() > _CHUNK:
@@ -137,7 +147,7 @@ class Console:
                     return
             del self._typed[:taken]
 
-    def _try_to_interrupt(self, process: int, deadline: float) -> None:
+    def _try_to_interrupt(self, process: int, since: float, used: float | None) -> None:
         self._interrupt = None
         if not self._code_runs():  # it has just ended
             self._flush()
@@ -147,13 +157,20 @@ class Console:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGINT)
             self._interrupt = self._loop.call_later(_AFTER, self._go_on)
-        elif self._loop.time() >= deadline:
+        elif self._is_busy(process, since, used):
             del self._typed[:1]
             self._on_busy()
         else:
             self._interrupt = self._loop.call_later(
-                _LOOK_AGAIN, lambda: self._try_to_interrupt(process, deadline)
+                _LOOK_AGAIN, lambda: self._try_to_interrupt(process, since, used)
             )
+
+    def _is_busy(self, process: int, since: float, used: float | None) -> bool:
+        passed = self._loop.time() - since
+        if passed < _BUSY:
+            return False
+        now = _cpu_seconds(process)
+        return used is None or now is None or now - used >= _BUSY or passed >= _STARVED
 
     def _go_on(self) -> None:
         self._interrupt = None
@@ -212,12 +229,24 @@ class Process:
 
 def _waits(process: int) -> bool:
     """Whether a process waits for time, input or a reader (its state is an interruptible sleep)."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2]
-    except OSError:  # a system without /proc
+    fields = _stat(process)
+    if fields is None:  # a system without /proc
         words = ["ps", "-o", "state=", "-p", str(process)]
-        state = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-    return state[:1] in ("S", "I")
+        fields = [subprocess.run(words, capture_output=True, text=True, check=False).stdout]
+    return fields[0][:1] in ("S", "I")
+
+
+def _cpu_seconds(process: int) -> float | None:
+    """What a process has used of a CPU until now; None where nobody can tell."""
+    fields = _stat(process)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
+
+
+def _stat(process: int) -> list[str] | None:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
 
 
 def _words(heap: int, fd: int) -> Sequence[str]:

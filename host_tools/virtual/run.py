@@ -1,69 +1,128 @@
-"""`limpet virtual`: one board, wired like the demo's, for as long as the user wants it."""
+"""`limpet virtual`: boards, wired like the demo's, for as long as the user wants them."""
 
 import contextlib
 import queue
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from host_tools import boards, image, micropython, parts
-from host_tools.errors import LimpetError
-from host_tools.pki import files
+from host_tools import micropython, parts
 from host_tools.scratch import scratch_folder
-from host_tools.virtual import scene
+from host_tools.virtual import control, scene
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
-from host_tools.virtual.weather import recorded_weather
+from host_tools.virtual.kept import Kept, open_boards
+from host_tools.virtual.weather import Weather, recorded_weather
+
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A board that runs, and how to reach it."""
+
+    number: int
+    board: str
+    url: str
+    tty: str
+    mac: str
+    folder: Path
 
 
 def run(
-    flash: Path | None,
-    board_name: str,
+    root: Path | None,
+    board: str | None,
     *,
-    new: bool,
+    count: int,
+    blank: bool,
+    first_port: int | None,
     log: BinaryIO | None,
-    say: Callable[[str], None],
+    show: Callable[[list[Running]], None],
     remark: Callable[[str], None],
 ) -> None:
-    """Boot a board and stay until Ctrl-C, or until nobody reads `log` any more.
+    """Boot so many boards and stay until Ctrl-C, or until nobody reads `log` any more.
 
-    `flash` is its flash file, which it keeps; None for one that is gone afterwards. `new` makes the file
-    first, with the firmware alone. `log` gets what the board prints; `say` the path of its serial port, and
-    `remark` what is done before that.
-    Raises LimpetError when the board is unknown, or could not boot from the file.
+    `root` is where they keep their flash; None for boards that are gone afterwards. `board` is what they are,
+    `blank` begins with empty flash, `first_port` is the first board's TCP port. `log` gets what the boards
+    print, `show` how to reach them, and `remark` what is done before that.
+    Raises LimpetError when a board cannot be had.
     """
-    board = boards.load_board(board_name)
     micropython.command()
     parts.umqtt_simple(remark)
-    world = scene.wire(recorded_weather(parts.weather_csv(remark), datetime.now(UTC)))
+    weather = recorded_weather(parts.weather_csv(remark), datetime.now(UTC))
     with contextlib.ExitStack() as stack:
-        if flash is None:
-            flash, new = stack.enter_context(scratch_folder("virtual")) / "flash.bin", True
-        if new:
-            _make(flash, board)
-        stack.enter_context(image.claim(flash, board))
-        printed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        root = root or stack.enter_context(scratch_folder("virtual"))
+        all_kept = stack.enter_context(open_boards(root, count, board, blank=blank))
+        printed: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         bench = stack.enter_context(Bench())
-
-        async def power_on() -> VirtualBoard:
-            on_output = None if log is None else printed.put
-            virtual = VirtualBoard(flash, board, world, scene.MAC, on_output=on_output)
-            say(virtual.port.path)
-            await virtual.power_on()
-            return virtual
-
-        bench.on_close(bench.run(power_on()).close)
-        # Written by this thread: a reader that is slow, or gone, is no affair of the board's.
+        made = [
+            _make(bench, each, weather, first_port and first_port + each.number - 1, printed if log else None)
+            for each in all_kept
+        ]
+        show([_describe(kept, virtual) for kept, virtual in zip(all_kept, made, strict=True)])
+        for virtual in made:
+            bench.run(virtual.power_on())
+        # Written by this thread: a reader that is slow, or gone, is no affair of the boards.
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+            lines = _Numbered(count)
             while True:
-                data = printed.get()
+                number, data = printed.get()
                 if log is not None:
-                    log.write(data.replace(b"\r", b""))
+                    log.write(lines.of(number, data.replace(b"\r", b"")))
                     log.flush()
 
 
-def _make(flash: Path, board: boards.Board) -> None:
-    if files.exists(flash):
-        raise LimpetError(f"{flash} exists already: leave --new out to use it, or name another file.")
-    files.write_private(flash, image.compose(board, image.firmware_files()))
+def _make(
+    bench: Bench,
+    kept: Kept,
+    weather: Weather,
+    port: int | None,
+    printed: "queue.SimpleQueue[tuple[int, bytes]] | None",
+) -> VirtualBoard:
+    def on_output(data: bytes) -> None:
+        if printed:
+            printed.put((kept.number, data))
+
+    async def make() -> VirtualBoard:
+        return VirtualBoard(
+            kept.flash,
+            kept.board,
+            scene.wire(weather),
+            kept.mac,
+            on_output=on_output,
+            rfc2217=(_HOST, port or 0),
+            paced=True,
+        )
+
+    virtual = bench.run(make())
+    bench.on_close(virtual.close)
+    server = bench.run(control.serve(virtual, kept.folder))
+
+    async def silence() -> None:
+        server.close()
+        (kept.folder / control.SOCKET).unlink(missing_ok=True)
+
+    bench.on_close(silence)
+    return virtual
+
+
+def _describe(kept: Kept, virtual: VirtualBoard) -> Running:
+    return Running(
+        kept.number, kept.board.name, virtual.url, virtual.port.path, kept.mac.hex(":"), kept.folder
+    )
+
+
+class _Numbered:
+    """Puts the board's number before each of its lines; not when there is one board alone."""
+
+    def __init__(self, count: int) -> None:
+        self._alone = count == 1
+        self._begun: dict[int, bytes] = {}
+
+    def of(self, number: int, data: bytes) -> bytes:
+        if self._alone:
+            return data
+        *lines, self._begun[number] = (self._begun.get(number, b"") + data).split(b"\n")
+        return b"".join(b"%d: %s\n" % (number, line) for line in lines)

@@ -14,12 +14,10 @@ import select
 import tty
 from collections.abc import Callable
 
+from host_tools.virtual.outbox import Outbox
+
 _LOOK_AGAIN = 0.02
 """Seconds between two looks whether somebody has opened the port."""
-_MOST_PENDING = 16384
-"""Bytes that wait for the reader before the board has to wait too."""
-_PATIENCE = 1.0
-"""Seconds that the board waits for a reader who takes nothing."""
 
 
 class PtyPort:
@@ -28,7 +26,6 @@ class PtyPort:
 
     def __init__(self, on_input: Callable[[bytes], None], on_room: Callable[[bool], None]) -> None:
         self._on_input = on_input
-        self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._master, slave = pty.openpty()
         tty.setraw(slave)
@@ -37,18 +34,15 @@ class PtyPort:
         os.set_blocking(self._master, False)
         self._hangup = select.poll()
         self._hangup.register(self._master, 0)
-        self._pending = bytearray()
+        self._outbox = Outbox(self._send, self._want, on_room)
         self._open = False
         self._closed = False
-        self._waiting: asyncio.TimerHandle | None = None
-        self._reader_sleeps = False
         self._watch()
 
     def write(self, data: bytes) -> None:
         """Send to whoever has the port open; nobody: it is gone."""
         if self._open or self._notice_reader():
-            self._pending += data
-            self._flush()
+            self._outbox.write(data)
 
     def close(self) -> None:
         if not self._closed:
@@ -83,46 +77,20 @@ class PtyPort:
             self._loop.call_later(_LOOK_AGAIN, self._watch)
 
     def _ignore(self) -> None:
-        self._open = self._reader_sleeps = False
-        self._pending.clear()
+        self._open = False
         self._loop.remove_reader(self._master)
-        self._loop.remove_writer(self._master)
-        self._tell_room()
+        self._outbox.clear()
 
-    def _flush(self) -> None:
+    def _send(self, data: bytearray) -> int:
         try:
-            taken = os.write(self._master, self._pending) if self._pending else 0
+            return os.write(self._master, data)
         except BlockingIOError:
-            taken = 0
+            return 0
         except OSError:
-            taken = len(self._pending)
-        del self._pending[:taken]
-        if taken:
-            self._reader_sleeps = False
-            self._forget_timer()
-        if self._reader_sleeps:
-            self._pending.clear()
-        if self._pending:
-            self._loop.add_writer(self._master, self._flush)
+            return len(data)
+
+    def _want(self, on: bool) -> None:
+        if on:
+            self._loop.add_writer(self._master, self._outbox.flush)
         else:
             self._loop.remove_writer(self._master)
-        self._tell_room()
-
-    def _tell_room(self) -> None:
-        if len(self._pending) <= _MOST_PENDING:
-            self._forget_timer()
-            self._on_room(True)
-        elif not self._waiting:
-            self._waiting = self._loop.call_later(_PATIENCE, self._give_up)
-            self._on_room(False)
-
-    def _give_up(self) -> None:
-        self._waiting = None
-        self._reader_sleeps = True
-        self._pending.clear()
-        self._on_room(True)
-
-    def _forget_timer(self) -> None:
-        if self._waiting:
-            self._waiting.cancel()
-            self._waiting = None

@@ -1,6 +1,5 @@
 """What the shell shows: help, wrong words, wrong files, and a machine that lacks something."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -8,10 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from host_tools import boards, image, parts, paths
-from tests.host.shell import DEADLINE, LIMPET, Running, environment, limpet, refused
+from host_tools import parts, paths
+from tests.host.shell import DEADLINE, LIMPET, Running, limpet, refused
 
-COMMANDS = ["", "demo", "virtual", "deploy", "doctor", "config", "config check", "spool", "spool dump"]
+COMMANDS = [
+    "",
+    "demo",
+    "virtual",
+    "virtual fault",
+    "deploy",
+    "doctor",
+    "config",
+    "config check",
+    "spool",
+    "spool dump",
+]
 EXAMPLE = paths.ROOT / "docs" / "node.example.toml"
 DEAD_INDEX = "http://127.0.0.1:9/simple"
 
@@ -40,7 +50,11 @@ def test_without_a_command_it_helps_and_that_was_no_use(command: str) -> None:
         ("demo --readings many", "Invalid value for '--readings'"),
         ("demo --broker hive", "Invalid value for '--broker'"),
         ("demo more", "unexpected extra argument"),
-        ("deploy", "Missing option '--port'"),
+        ("deploy", "Name the boards' ports by --port"),
+        ("virtual --count 0", "Invalid value for '--count'"),
+        ("virtual --port 0", "Invalid value for '--port'"),
+        ("virtual nonsense", "No such command 'nonsense'."),
+        ("virtual fault", "Missing argument"),
         ("config check", "Missing argument"),
         ("spool dump", "Missing argument"),
     ],
@@ -49,11 +63,6 @@ def test_wrong_words_are_told_with_exit_code_2(words: str, seen: str) -> None:
     done = limpet(*words.split())
     assert (done.code, done.out) == (2, "")
     assert seen in " ".join(done.err.split())
-
-
-def test_new_without_a_flash_file() -> None:
-    sentence = "--new makes the file of --flash: name it, as in --flash board.bin --new."
-    refused(limpet("virtual", "--new"), sentence, code=2)
 
 
 def test_version() -> None:
@@ -100,57 +109,17 @@ def test_every_problem_of_a_node_file_is_told_and_no_secret(tmp_path: Path) -> N
     assert "very-secret" not in done.err
 
 
-# virtual --flash; tests/host/test_image.py has the other damages
+# virtual: words that cannot be carried out; tests/host/test_cli_virtual.py has its folders
 
 
-def test_flash_files_that_do_not_do(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "short").write_bytes(b"x" * 100)
-    (tmp_path / "blank").write_bytes(b"\xff" * 0x400000)
-    before = sorted(tmp_path.iterdir())
-    other = "name another file, or leave --flash out to get a new one."
-    no_file = "is not a file: name the flash file, or leave --flash out."
-    for path, sentence in {
-        "none": "does not exist: add --new to make it, or name another file.",
-        ".": no_file,
-        "fifo": no_file,
-        "/dev/zero": no_file,
-        "short": f"has 100 bytes, but the flash of 'virtual' has 4194304: {other}",
-        "blank": f"is blank, every byte is 0xFF: {other}",
-    }.items():
-        refused(limpet("virtual", "--flash", path, cwd=tmp_path), f"{path} {sentence}")
-    exists = "short exists already: leave --new out to use it, or name another file."
-    refused(limpet("virtual", "--flash", "short", "--new", cwd=tmp_path), exists)
-    refused(limpet("virtual", "--board", "nope"), "There is no board 'nope'. Known are: virtual.")
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_flash_file_that_may_not_be_written(tmp_path: Path) -> None:
-    flash = tmp_path / "flash.bin"
-    flash.write_bytes(image.compose(boards.load_board("virtual"), {}))
-    flash.chmod(0o444)
-    words = [LIMPET, "virtual", "--flash", str(flash)]
-    if os.geteuid() == 0:
-        if not shutil.which("setpriv"):
-            pytest.skip("root may write everything, and there is no setpriv to take that away")
-        words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *words]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=DEADLINE, env=environment(), check=False
-    )
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"limpet: {flash} cannot be opened for reading and writing (Permission denied): let it be written, "
-        "or name another file.\n",
-    )
-
-
-def test_a_flash_file_that_another_board_has(tmp_path: Path) -> None:
-    flash = tmp_path / "flash.bin"
-    flash.write_bytes(image.compose(boards.load_board("virtual"), {}))
-    with flash.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        sentence = f"{flash} is the flash of a virtual board that runs: end that one, or name another file."
-        refused(limpet("virtual", "--flash", flash), sentence)
+def test_words_for_virtual_boards_that_do_not_go_together() -> None:
+    both = "--log shows text and --json is for programs: choose one of them."
+    done = limpet("virtual", "--log", "--json")
+    assert (done.code, done.err) == (2, f"limpet: {both}\n")
+    too_high = "2 boards from port 65535 on need ports above 65535: begin lower."
+    refused(limpet("virtual", "--count", "2", "--port", "65535"), too_high, code=2)
+    unknown = "There is no board 'virtuel'. Did you mean 'virtual'?"
+    refused(limpet("virtual", "--board", "virtuel"), unknown, code=2)
 
 
 # What a machine may lack. `doctor` says the same in tests/host/test_cli_doctor.py.
@@ -199,7 +168,7 @@ def test_without_network_a_kept_part_serves(tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True)
         shutil.copy(kept, copy)
     with Running("virtual", XDG_CACHE_HOME=str(tmp_path), PIP_INDEX_URL=DEAD_INDEX) as running:
-        assert running.line().startswith("/dev/")
+        assert running.line().startswith("rfc2217://127.0.0.1:")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

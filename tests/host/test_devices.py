@@ -107,7 +107,7 @@ def test_boards_of_all_kinds_side_by_side_and_none_is_reset(rigs: Rigs) -> None:
         "usb": "rom",
     }
     assert (found["node"].what.version, found["node"].what.node) == ("0.1.0", NODE)
-    assert found["fresh"].what.text == "limpet 0.1.0, without settings or identity"
+    assert found["fresh"].what.text == "limpet 0.1.0, without settings or without an identity"
     assert found["blank"].what.text.startswith(
         "boot loop: nothing in its flash that it can boot (invalid header"
     )
@@ -178,7 +178,7 @@ def test_a_board_behind_espressifs_server(rigs: Rigs) -> None:
             said = server.stdout
             wait_until(lambda: "Waiting for connection" in said.readline(), "the server")
             port = Port(f"rfc2217://127.0.0.1:{number}", named=True)
-            assert look([port])[0].what.text == "limpet 0.1.0, without settings or identity"
+            assert look([port])[0].what.text == "limpet 0.1.0, without settings or without an identity"
             assert "waiting for download" not in rig.log
         finally:
             server.terminate()
@@ -270,7 +270,7 @@ def test_watch_shows_what_comes_and_goes(rigs: Rigs, tmp_path: Path) -> None:
     rig = rigs["fresh"]
     with Running("devices", "--watch", "--port", tmp_path / "never", "--port", rig.url) as running:
         assert running.line() == f"+ {rig.url}"
-        assert running.line() == "      limpet 0.1.0, without settings or identity"
+        assert running.line() == "      limpet 0.1.0, without settings or without an identity"
         rig.faults(vanish=3.5)
         assert running.line() == f"- {rig.url}"
         assert running.line() == f"+ {rig.url}"

@@ -63,7 +63,7 @@ def test_a_node() -> None:
 
 def test_a_node_without_an_identity() -> None:
     assert ask(Board(syn=b"limpet 0.1.0 node -\r\n")) == What(
-        "node", "limpet 0.1.0, without settings or identity", "0.1.0"
+        "node", "limpet 0.1.0, without settings or without an identity", "0.1.0"
     )
 
 

@@ -109,10 +109,11 @@ def test_no_filesystem_in_the_table(bench: Bench, tmp_path: Path) -> None:
     assert "not this" not in rig.log
 
 
-def test_no_partition_table(bench: Bench, tmp_path: Path) -> None:
-    rig = Rig(bench, tmp_path / "flash.bin", b"\xff" * BOARD.flash_size)
+def test_a_partition_table_without_a_filesystem(bench: Bench, tmp_path: Path) -> None:
+    table = [p for p in BOARD.partition_table() if p.name != "vfs"]
+    rig = Rig(bench, tmp_path / "flash.bin", with_table(compose(), table))
     rig.says("the partition table has no partition 'vfs'")
-    assert rig.eval("__import__('esp32').Partition.find(0) + __import__('esp32').Partition.find(1)") == []
+    assert rig.eval("__import__('esp32').Partition.find(1, label='vfs')") == []
 
 
 @pytest.mark.parametrize(

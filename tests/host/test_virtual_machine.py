@@ -279,7 +279,7 @@ def test_pin(rig: Rig, code: str, answer: object) -> None:
 
 def test_pins_are_seen_from_outside(rig: Rig) -> None:
     rig.run("Pin(23, Pin.OUT, value=1)")
-    assert rig.inside(lambda: rig.board.pins[23].level) == 1
+    assert rig.inside(lambda: rig.board.peripherals.pins[23].level) == 1
 
 
 # The converter
@@ -397,6 +397,6 @@ def test_ds18x20_reads_each_probe(rig: Rig) -> None:
 
 
 def test_an_empty_bus(rig: Rig) -> None:
-    rig.run("e = onewire.OneWire(Pin(5))")
+    rig.run("import onewire\ne = onewire.OneWire(Pin(5))")
     assert rig.eval("e.reset(), e.scan(), e.readbyte()") == (False, [], 255)
     assert rig.eval("error(e.reset, True)") == ("OneWireError",)

@@ -1,4 +1,4 @@
-"""The real mpremote command against the virtual board's serial port."""
+"""The real mpremote command against the virtual board's serial ports."""
 
 import hashlib
 import os
@@ -20,11 +20,24 @@ FILES = {"boot.py": b"", "main.py": b"import time\nprint('main ran')\nwhile True
 BINARY = b"".join(bytes((i * step & 0xFF) for i in range(256)) for step in range(1, 240, 2))
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+class UrlRig(Rig):
+    """A board that is reached over the network."""
+
+    @property
+    def port(self) -> str:
+        return self.url
+
+
+@pytest.fixture(scope="module", params=["device", "rfc2217"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """With a main.py that never ends, as on a real node."""
+    path = tmp_path_factory.mktemp("mpremote") / "flash.bin"
     with Bench() as bench:
-        rig = Rig(bench, tmp_path_factory.mktemp("mpremote") / "flash.bin", compose(FILES))
+        rig = (
+            Rig(bench, path, compose(FILES))
+            if request.param == "device"
+            else UrlRig(bench, path, compose(FILES), rfc2217=("127.0.0.1", 0))
+        )
         rig.says("main ran")
         yield rig
 
@@ -84,9 +97,13 @@ def test_soft_reset_reset_and_resume(rig: Rig) -> None:
 
 
 def test_the_repl_on_a_terminal(rig: Rig) -> None:
-    """Enter, ask, and leave with Ctrl-]."""
+    """Enter, ask, and leave with Ctrl-]. mpremote's REPL wants a device; pyserial has one for URLs."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "mpremote", "connect", rig.port, "resume", "repl"]
+    hello = b"Ctrl-x"
+    if isinstance(rig, UrlRig):
+        command = [sys.executable, "-m", "serial.tools.miniterm", "--raw", rig.port, "115200"]
+        hello = b"Quit: Ctrl+]"
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
     seen = b""
@@ -101,9 +118,9 @@ def test_the_repl_on_a_terminal(rig: Rig) -> None:
                 seen += os.read(master, 1000)
 
     try:
-        wait(b"Ctrl-x")
+        wait(hello)
         wait(b">>> ", b"\x03")
-        wait(b"evergreen\r\n", b"print('ever' + 'green')\r")
+        wait(b"evergreen\r", b"print('ever' + 'green')\r")
         os.write(master, b"\x1d")
         assert process.wait(20) == 0
     finally:

@@ -1,5 +1,7 @@
 """The virtual board's serial port: friendly, raw and raw-paste REPL, soft reset, Ctrl-C."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,6 +297,38 @@ def test_ctrl_c_while_the_board_starts_stops_main(rig: Rig, tmp_path: Path) -> N
             terminal.send(b"\x03")
             other.says(">>> ", since)
             assert "ended by itself" not in other.log
+
+
+def test_ctrl_c_behind_a_soft_reset_stops_main(rig: Rig, tmp_path: Path) -> None:
+    """Typed at once: the process that reads the Ctrl-D has the rest in its terminal when it ends."""
+    main = b"print('main ran')\nimport time\nwhile True:\n    time.sleep_ms(50)\n"
+    with Bench() as bench:
+        busy = Rig(bench, tmp_path / "flash.bin", compose({"main.py": main}))
+        busy.says("main ran")
+        with busy.terminal() as terminal:
+            terminal.send(b"\x03")
+            terminal.wait(b">>> ")
+            for _ in range(5):
+                terminal.send(b"\x04\x03\x01")
+                terminal.wait(b"KeyboardInterrupt")
+                terminal.wait(b"raw REPL; CTRL-B to exit\r\n>")
+                terminal.send(b"\x02")
+                terminal.wait(b">>> ")
+
+
+def test_code_that_gets_no_time_is_not_taken_for_busy(rig: Rig, terminal: Terminal) -> None:
+    """As on a machine with too much to do. RAM is lost only when code computes on and on."""
+    terminal.send(b"kept = 5\rimport time\rprint('be' + 'gun'); time.sleep(60)\r")
+    terminal.wait(b"begun")
+    pid = rig.pid
+    os.kill(pid, signal.SIGSTOP)
+    terminal.send(b"\x03")
+    time.sleep(0.6)  # twice as long as busy code is let go on
+    os.kill(pid, signal.SIGCONT)
+    terminal.wait(b"KeyboardInterrupt")
+    terminal.send(b"print('still', kept)\r")
+    terminal.wait(b"\r\nstill 5\r\n")
+    assert rig.pid == pid
 
 
 def test_input_reads_the_serial_port(terminal: Terminal) -> None:

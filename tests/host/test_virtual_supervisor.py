@@ -14,7 +14,7 @@ import serial
 
 from host_tools import paths
 from host_tools.virtual.bench import Bench
-from host_tools.virtual.serial_port import _MOST_PENDING
+from host_tools.virtual.outbox import MOST_PENDING
 from tests.host.stand import wait_until
 from tests.host.virtual_rig import Rig, compose
 
@@ -56,8 +56,8 @@ def test_a_reader_that_takes_nothing_does_not_stop_the_board(bench: Bench, tmp_p
         rig.power_off()
         rig.power_on()
         rig.says("all printed")
-        pending = rig.inside(lambda: len(rig.board.port._pending))
-        assert pending <= _MOST_PENDING + 65536
+        pending = rig.inside(lambda: len(rig.board.port._outbox))
+        assert pending <= MOST_PENDING + 65536
 
 
 def test_a_slow_reader_gets_everything(bench: Bench, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A bare virtual board for tests: no broker, no firmware but what the test puts into its flash."""
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,38 +12,66 @@ from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
 from host_tools import boards, image
+from host_tools.virtual import control
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
+from host_tools.virtual.rom import Efuses
 from host_tools.virtual.world import World
 from tests.host.stand import wait_until
 
 BOARD = boards.load_board("virtual")
 MAC = bytes.fromhex("240ac4aabbcc")
+BLANK = b""
+"""For `boards_on_bench`: a flash as it comes from the factory."""
 T = TypeVar("T")
 
 
-def compose(files: Mapping[str, bytes] | None = None) -> bytes:
-    """A whole flash with these files and nothing else."""
-    return image.compose(BOARD, files or {})
+def compose(files: Mapping[str, bytes] | None = None, kind: boards.Board = BOARD) -> bytes:
+    """A whole flash with these files, the stand-in for MicroPython, and nothing else."""
+    return image.compose(kind, files or {}, stand_in=True)
 
 
 class Rig:
-    """A board that is switched on. `log` is all that it has printed; `flash` its flash file."""
+    """A board that is switched on. `log` is all that it has printed; `flash` its flash file.
 
-    def __init__(self, bench: Bench, path: Path, flash: bytes | None = None, **options: Any) -> None:
+    `options` are those of VirtualBoard; `kind` is the board's description, `mac` its address.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        path: Path,
+        flash: bytes | None = None,
+        *,
+        kind: boards.Board = BOARD,
+        mac: bytes = MAC,
+        **options: Any,
+    ) -> None:
         self.bench = bench
         self.flash = path
-        self.flash.write_bytes(compose() if flash is None else flash)
+        self.flash.write_bytes(compose(kind=kind) if flash is None else flash)
+        self.kind = kind
+        self._mac = mac
         self.world = options.pop("world", World())
         self._log = bytearray()
 
         async def power_on() -> VirtualBoard:
-            board = VirtualBoard(path, BOARD, self.world, MAC, on_output=self._log.extend, **options)
+            board = VirtualBoard(path, kind, self.world, mac, on_output=self._log.extend, **options)
             await board.power_on()
             return board
 
         self.board = bench.run(power_on())
         bench.on_close(self.board.close)
+
+    @property
+    def url(self) -> str:
+        """Its port with DTR and RTS; only with `rfc2217`."""
+        return self.board.url
+
+    @property
+    def mac(self) -> str:
+        """As esptool writes it: "24:0a:c4:aa:bb:cc"."""
+        return self._mac.hex(":")
 
     @property
     def log(self) -> str:
@@ -64,6 +93,15 @@ class Rig:
         except AssertionError as e:
             raise AssertionError(f"{e}; the board said:\n{self.log[since:]}") from None
 
+    def faults(self, **values: Any) -> None:
+        """Set faults by name: the table FAULTS in host_tools/virtual/control.py."""
+
+        def set_all() -> None:
+            for name, value in values.items():
+                control.set_fault(self.board, name, value)
+
+        self.inside(set_all)
+
     def power_off(self) -> None:
         self.bench.run(self.board.power_off())
 
@@ -81,10 +119,7 @@ class Rig:
         """mpremote's transport, in the raw REPL."""
         transport = _patiently(lambda: SerialTransport(self.port, timeout=20))
         try:
-            try:
-                transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=15)
-            except TransportError:  # a board that is just starting may not have heard it
-                transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=30)
+            transport.enter_raw_repl(soft_reset=soft_reset, timeout_overall=30)
             yield transport
             if transport.in_raw_repl:
                 transport.exit_raw_repl()
@@ -111,6 +146,42 @@ class Rig:
     def inside(self, function: Callable[[], T]) -> T:
         """Call a function in the supervisor's loop, where the world may be changed."""
         return self.bench.call(function)
+
+
+@contextlib.contextmanager
+def boards_on_bench(
+    count: int = 1,
+    board: str = "virtual",
+    flash: bytes | None = None,
+    *,
+    paced: bool = False,
+    efuses: Efuses | None = None,
+    **faults: Any,
+) -> Iterator[list[Rig]]:
+    """So many boards, each with its MAC, flash and `url`: esptool, mpremote and limpet take them for real.
+
+    `flash`: what is in them at first, by default MicroPython without files; `BLANK` for nothing at all.
+    `paced`: the port is as slow as its baud rate. `faults`: by name, as host_tools/virtual/control.py has
+    them in its table; `efuses` is what is burnt into the chips.
+    """
+    kind = boards.load_board(board)
+    with tempfile.TemporaryDirectory() as folder, Bench() as bench:
+        made = [
+            Rig(
+                bench,
+                Path(folder) / f"{number}.bin",
+                b"\xff" * kind.flash_size if flash == BLANK else flash,
+                kind=kind,
+                mac=MAC[:5] + bytes((number,)),
+                rfc2217=("127.0.0.1", 0),
+                paced=paced,
+                efuses=efuses,
+            )
+            for number in range(count)
+        ]
+        for rig in made:
+            rig.faults(**faults)
+        yield made
 
 
 def _patiently(open_port: Callable[[], T]) -> T:
