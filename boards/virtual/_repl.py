@@ -12,7 +12,7 @@ import _host
 _CTRL_A, _CTRL_B, _CTRL_C, _CTRL_D, _CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
 _ESCAPE = b"\x1b"
 _PASTE_WINDOW = 128
-_BANNER = '%s on virtual; Virtual %s with %s\nType "help()" for more information.\n'
+_BANNER = 'MicroPython %s; Virtual %s with %s\nType "help()" for more information.\n'
 _RAW_BANNER = "raw REPL; CTRL-B to exit\n"
 _BLOCKS = (b"if", b"while", b"for", b"try", b"with", b"class", b"def", b"async")
 
@@ -59,7 +59,7 @@ def show(error):
 
 def run(raw, scope, interrupted, chip):
     """The prompt, for ever. `interrupted`: the last process has answered already, but for a prompt."""
-    banner = _BANNER % (sys.version.split("; ")[-1], chip, chip)
+    banner = _BANNER % (_version(), chip, chip)
     while True:
         try:
             _host.interruptible(False)
@@ -70,6 +70,13 @@ def run(raw, scope, interrupted, chip):
             interrupted = False
         except KeyboardInterrupt:  # it was meant for code that has just ended
             interrupted = True
+
+
+def _version():
+    """`v1.29.0-preview on 2026-07-12`, as releases have it; this one names its commit alone."""
+    *numbers, suffix = sys.implementation[1]
+    version = ".".join(str(number) for number in numbers)
+    return "v%s%s on %s" % (version, "-" + suffix if suffix else "", sys.version.split(" on ")[-1])
 
 
 def _friendly(scope):

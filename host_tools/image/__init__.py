@@ -1,6 +1,5 @@
 """Images: what stands in a board's flash. Fetching, composing, explaining them (docs/images.md)."""
 
-from host_tools.image.bootable import check
 from host_tools.image.errors import ImageError, ImageRefusedError
 from host_tools.image.firmware import SETTINGS_NAME, firmware_files
 from host_tools.image.flash import Region, compose, regions
@@ -12,7 +11,6 @@ __all__ = [
     "ImageError",
     "ImageRefusedError",
     "Region",
-    "check",
     "compose",
     "filesystem",
     "firmware_files",

@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from host_tools.virtual.kept import Kept, open_boards
 from host_tools.virtual.weather import Weather, recorded_weather
 
 _HOST = "127.0.0.1"
+_FILES_A_BOARD = 16
+"""Open files and sockets that a board with a network needs at the most, about."""
+_FILES_BESIDE = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def run(
     print, `show` how to reach them, and `remark` what is done before that.
     Raises LimpetError when a board cannot be had.
     """
+    _allow_files(count * _FILES_A_BOARD)
     micropython.command()
     parts.umqtt_simple(remark)
     weather = recorded_weather(parts.weather_csv(remark), datetime.now(UTC))
@@ -112,6 +117,15 @@ def _describe(kept: Kept, virtual: VirtualBoard) -> Running:
     return Running(
         kept.number, kept.board.name, virtual.url, virtual.port.path, kept.mac.hex(":"), kept.folder
     )
+
+
+def _allow_files(count: int) -> None:
+    """Raise the limit of open files of this process, 1024 or even 256 as a rule, where that is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
 
 
 class _Numbered:

@@ -101,7 +101,8 @@ def test_behind_espressifs_server(tmp_path: Path) -> None:
             assert rig.log.count(NEW_SAYS) == 1  # and it was not reset once more
             again = flash([f"{url}?ign_set_control"], file)
             assert (again.code, again.boards[0]["written"]) == (0, 0)
-            assert rig.log.count(NEW_SAYS) == 2
+            # The server itself resets a board when a client comes; whether that start gets so far is chance.
+            assert rig.log.count(NEW_SAYS) in (2, 3)
 
 
 @pytest.mark.soak  # esptool takes half a minute over a network, and waits most of it
