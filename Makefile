@@ -21,7 +21,7 @@ run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after
 	@exec $(BIN)/limpet demo $(if $(READINGS),--readings $(READINGS))
 
 test: $(VENV)/dev mosquitto lint types ## lint, types and all tests
-	@$(BIN)/pytest -n 3 --dist worksteal $(PYTEST)  # they wait more than they compute
+	@$(BIN)/pytest -n 4 --dist worksteal $(PYTEST)  # they wait more than they compute
 
 lint: $(VENV)/dev ## style (ruff)
 	@$(BIN)/ruff check .
