@@ -141,9 +141,7 @@ def test_the_port_is_lost_at_each_step(tmp_path: Path, image_file: Path) -> None
         for step, rig in rigs.items():
             assert rig.flash.read_bytes() == expected(before, wanted), step
             rig.says(NEW_SAYS)
-        assert done.boards[-1]["error"].startswith(
-            f"{lost.url} cannot be opened: nothing listens"
-        )
+        assert done.boards[-1]["error"].startswith(f"{lost.url} cannot be opened: nothing listens")
 
         lost.inside(lambda: lost.board.vanish(0.0))
         done = flash([lost.url], image_file)
