@@ -1,6 +1,7 @@
 """A chip in its bootloader, by our way into esptool."""
 
 import hashlib
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -110,7 +111,12 @@ def mock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
         number = free.getsockname()[1]
     command = [str(Path(LIMPET).with_name("esp32-mock-bootloader")), "run", "--chip", request.param, "--port"]
     log = tmp_path / "mock.log"
-    with log.open("w") as out, subprocess.Popen([*command, str(number)], stdout=out, stderr=out) as process:
+    # Else it keeps a list of its like in a folder that is all users' together, or the first one's alone.
+    own = {**os.environ, "ESP32_MOCK_BOOTLOADER_STATE_DIR": str(tmp_path)}
+    with (
+        log.open("w") as out,
+        subprocess.Popen([*command, str(number)], stdout=out, stderr=out, env=own) as process,
+    ):
         try:
             wait_until(lambda: _listens(number), f"a ROM on port {number}")
             yield request.param, f"socket://127.0.0.1:{number}"
