@@ -16,7 +16,7 @@ _BANNER = 'MicroPython %s; Virtual %s with %s\nType "help()" for more informatio
 _RAW_BANNER = "raw REPL; CTRL-B to exit\n"
 _BLOCKS = (b"if", b"while", b"for", b"try", b"with", b"class", b"def", b"async")
 
-_OUR_FRAMES = '  File "' + __file__[: -len("_repl.py")]
+_OUR_FRAMES = ('  File "' + __file__[: -len("_repl.py")]).encode()
 
 _in = sys.stdin.buffer
 _out = sys.stdout
@@ -50,11 +50,11 @@ def execute(source, name, mode, scope):
 
 def show(error):
     """Print an exception as a board does: without frames of these modules, which are C code there."""
-    text = io.StringIO()
+    text = io.BytesIO()  # a name in it need not be UTF-8, and would be no str
     sys.print_exception(error, text)
-    for line in text.getvalue().split("\n")[:-1]:
+    for line in text.getvalue().split(b"\n")[:-1]:
         if not line.startswith(_OUR_FRAMES):
-            _out.write(line + "\n")
+            _out.buffer.write(line + b"\n")
 
 
 def run(raw, scope, interrupted, chip):

@@ -336,3 +336,13 @@ def test_input_reads_the_serial_port(terminal: Terminal) -> None:
     terminal.wait(b"readline()\r\n")
     terminal.send(b"from the host\n")
     assert b"'from the host\\n'" in terminal.wait(b">>> ")
+
+
+def test_a_name_that_is_no_utf8_is_an_error_like_any_other(rig: Rig) -> None:
+    boots = rig.board.boots
+    with rig.terminal() as terminal:
+        terminal.prompt()
+        terminal.send(b"\xd5\xb4\xa3\xf9\r")
+        terminal.wait(b"NameError: name '\xd5\xb4\xa3\xf9' isn't defined\r\n>>> ")
+        terminal.prompt()
+    assert rig.board.boots == boots
