@@ -272,7 +272,7 @@ def test_another_target_and_one_where_nobody_listens(link: Link, server: Server)
         with dial(link) as near:
             near.sendall(b"x")
             assert other.accept().recv(1) == b"x"
-    with dial(link) as near:
+    with contextlib.suppress(ConnectionResetError), dial(link) as near:  # it may come while we connect
         assert is_reset(near)
     assert link.connections[-1].end == "unreachable"
 
