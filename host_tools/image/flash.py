@@ -7,7 +7,7 @@ from host_tools import partitions
 from host_tools.boards import Board
 from host_tools.image import esp
 from host_tools.image import stand_in as stand_ins
-from host_tools.image.errors import ImageError, ImageRefusedError
+from host_tools.image.errors import ImageError
 from host_tools.image.stock import Programs, app_partition, split
 from host_tools.image.volume import filesystem
 
@@ -72,10 +72,9 @@ def regions(board: Board, flash: bytes) -> tuple[Region, ...]:
     """What flashing writes of a whole flash image: bootloader, partition table, program, filesystem.
 
     The program ends with its last sector, the filesystem is written whole, and the identity only where the
-    image has one. What a node keeps for itself (nvs, phy_init, spool) is never written. Raises
-    ImageRefusedError when the image is not one for `board`.
+    image has one. What a node keeps for itself (nvs, phy_init, spool) is never written. `flash` is an image
+    that `board` starts: `host_tools.flashing.source` checks that.
     """
-    _check(board, flash)
     table = board.partition_table()
     start = board.features.bootloader_offset
     app = app_partition(table)
@@ -94,30 +93,6 @@ def regions(board: Board, flash: bytes) -> tuple[Region, ...]:
                 yield Region(each.name, each.offset, data)
 
     return tuple(found())
-
-
-def _check(board: Board, flash: bytes) -> None:
-    chip = board.features.esptool_name
-    if len(flash) != board.flash_size:
-        raise ImageRefusedError(
-            f"The image has {len(flash)} bytes, but the flash of '{board.name}' has {board.flash_size}: "
-            f"build one for this board."
-        )
-    try:
-        table = partitions.decode(flash[partitions.TABLE_OFFSET :])
-    except partitions.PartitionTableError as error:
-        raise ImageRefusedError(f"The image cannot boot: {error}") from None
-    starts = {"bootloader": board.features.bootloader_offset, "program": app_partition(table).offset}
-    for what, offset in starts.items():
-        problem = esp.validate(flash[offset:], chip)
-        if problem:
-            raise ImageRefusedError(
-                f"The image's {what} does not run on '{board.name}', {problem}: build one for this board."
-            )
-    if table != board.partition_table():
-        raise ImageRefusedError(
-            f"The image has another partition table than '{board.name}': build one for this board."
-        )
 
 
 def _programs(board: Board, micropython: bytes | None, stand_in: bool) -> Programs:

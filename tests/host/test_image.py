@@ -1,7 +1,6 @@
 """Flash images: what compose makes boots, and what does not fit is refused with a sentence."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,6 @@ FILES = {
 @pytest.fixture(scope="module")
 def good() -> bytes:
     return image.compose(BOARD, FILES, b"identity")
-
-
-def with_table(flash: bytes, table: bytes) -> bytes:
-    return flash[: partitions.TABLE_OFFSET] + table + flash[partitions.TABLE_OFFSET + len(table) :]
-
-
-def with_vfs(flash: bytes, **changes: int) -> bytes:
-    table = [replace(p, **changes) if p.name == "vfs" else p for p in TABLE]  # type: ignore[arg-type]
-    return with_table(flash, partitions.encode(table))
 
 
 def test_the_same_input_gives_the_same_bytes(good: bytes) -> None:
@@ -185,25 +175,6 @@ def test_an_identity_is_a_region_only_where_there_is_one(good: bytes) -> None:
     assert [each.name for each in image.regions(BOARD, good)][-2:] == ["identity", "vfs"]
     without = image.compose(BOARD, FILES)
     assert "identity" not in {each.name for each in image.regions(BOARD, without)}
-
-
-def test_an_image_for_something_else_has_no_regions(good: bytes) -> None:
-    other = image.compose(generic("esp32c3"), FILES, stand_in=True)
-    renamed = with_table(good, partitions.encode([replace(p, name=f"{p.name}2") for p in TABLE]))
-    sentences = {
-        good[:-1]: r"The image has 4194303 bytes, but the flash of 'virtual' has 4194304: build one for this",
-        b"\xff" * len(good): "The image cannot boot: The partition table is blank",
-        other: r"The image's bootloader does not run on 'virtual', it begins with 0xff instead of 0xe9",
-        good[:0x10000] + b"\0" + good[0x10001:]: r"The image's program does not run on 'virtual', it begins ",
-        renamed: r"The image has another partition table than 'virtual': build one for this board\.$",
-    }
-    for flash, sentence in sentences.items():
-        with pytest.raises(image.ImageRefusedError, match=sentence):
-            image.regions(BOARD, flash)
-    with pytest.raises(
-        image.ImageRefusedError, match=r"does not run on 'esp32s3_generic', it is for the ESP32-C3"
-    ):
-        image.regions(generic("esp32s3"), other)
 
 
 # The firmware
