@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from urllib.parse import urlsplit
 
+from host_tools.crc8 import crc8
 from host_tools.settings.units import OTHER_SPELLINGS, UNITS
 from host_tools.userfile import describe, did_you_mean, wrong
 
@@ -162,7 +163,7 @@ def rom(value: object) -> str:
     if not isinstance(value, str) or not _ROM.fullmatch(value):
         raise ValueError
     code = bytes.fromhex(value)
-    if _crc8(code):
+    if crc8(code):
         raise wrong(f"the check digits of {describe(value)} are wrong. Copy the probe's ROM code again.")
     if code[0] not in _DS18B20_FAMILIES:
         raise wrong(f"this is a chip of family {code[0]:02x}, and a DS18B20 has 28. Name another probe.")
@@ -194,15 +195,6 @@ def password(value: object) -> str:
     if not set(value) <= _PASSPHRASE_CHARACTERS:
         raise wrong("a password has printable ASCII characters only, and this one has others. Correct it.")
     return value
-
-
-def _crc8(data: bytes) -> int:
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x8C if crc & 1 else 0)
-    return crc
 
 
 def _host_of_url(url: str) -> tuple[str, int | None]:

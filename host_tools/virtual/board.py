@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from host_tools import parts as pypi_parts
 from host_tools.boards import Board
@@ -28,10 +28,13 @@ from host_tools.virtual.line_faults import LineFaults, heard_at
 from host_tools.virtual.lines import EN_RISES_LATE, Effect, lines_of
 from host_tools.virtual.peripherals import Peripherals
 from host_tools.virtual.rfc2217_port import Rfc2217Port
-from host_tools.virtual.rom import Efuses, Rom
+from host_tools.virtual.rom.efuses import Efuses
 from host_tools.virtual.serial_port import PtyPort
 from host_tools.virtual.wire import Requests, reply
 from host_tools.virtual.world import BusError, World
+
+if TYPE_CHECKING:
+    from host_tools.virtual.rom.engine import Rom
 
 HEAP = 256 * 1024
 """Bytes of MicroPython's heap: what an ESP32 has after TLS and Wi-Fi took theirs (about 110 kB), doubled
@@ -222,6 +225,7 @@ class VirtualBoard:
 
     def _download(self, why: Reset) -> None:
         """The ROM waits for a host that flashes the chip."""
+        from host_tools.virtual.rom.engine import Rom  # with esptool's tables: most boards never need them
 
         def run() -> None:
             if self._rom is rom:

@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from host_tools.virtual import control, scene
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
 from host_tools.virtual.kept import Kept, open_boards
+from host_tools.virtual.limits import allow_files
 from host_tools.virtual.weather import Weather, recorded_weather
 
 _HOST = "127.0.0.1"
@@ -53,7 +53,7 @@ def run(
     print, `show` how to reach them, and `remark` what is done before that.
     Raises LimpetError when a board cannot be had.
     """
-    _allow_files(count * _FILES_A_BOARD)
+    allow_files(count * _FILES_A_BOARD + _FILES_BESIDE)
     micropython.command()
     parts.umqtt_simple(remark)
     weather = recorded_weather(parts.weather_csv(remark), datetime.now(UTC))
@@ -117,15 +117,6 @@ def _describe(kept: Kept, virtual: VirtualBoard) -> Running:
     return Running(
         kept.number, kept.board.name, virtual.url, virtual.port.path, kept.mac.hex(":"), kept.folder
     )
-
-
-def _allow_files(count: int) -> None:
-    """Raise the limit of open files of this process, 1024 or even 256 as a rule, where that is too low."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + _FILES_BESIDE
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
 
 
 class _Numbered:

@@ -1,7 +1,6 @@
 """How many virtual boards this machine carries, each a whole node that publishes once a second over TLS."""
 
 import os
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from host_tools.telemetry.senml import decode
+from host_tools.virtual.limits import allow_files
 from tests.bench.ground import Ground
 from tests.bench.table import Row, number
 from tests.host.stand import BME280_SPEC, Node, Stand, wait_until
@@ -51,7 +51,7 @@ def rows(ground: Ground) -> list[Row]:
     if not _PROC.is_dir():
         print("boards: left out, as it needs Linux's /proc", file=sys.stderr)
         return []
-    _allow_files(_MOST * _FILES)
+    allow_files(_MOST * _FILES)
     stand = ground.stand
     nodes: list[Node] = []
     _grow(stand, nodes, TARGET)
@@ -85,13 +85,6 @@ def rows(ground: Ground) -> list[Row]:
         Row("CPU of such a board", each + supervisor, "%", f"MicroPython {number(each)} of it", note=_NOTE),
         Row("memory of such a board", memory / 1e6, "MB", note=_NOTE),
     ]
-
-
-def _allow_files(count: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _grow(stand: Stand, nodes: list[Node], count: int) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from host_tools.virtual.flash_chip import FlashChip
-from host_tools.virtual.rom import Efuses, Rom, slip
+from host_tools.virtual.rom import slip
+from host_tools.virtual.rom.efuses import Efuses
+from host_tools.virtual.rom.engine import Rom
 from host_tools.virtual.rom.packets import COMMANDS, checksum
 from tests.host.rom_server import MAC, MIB
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from host_tools.virtual.flash_chip import FlashChip
-from host_tools.virtual.rom import Efuses, Rom
+from host_tools.virtual.rom.efuses import Efuses
+from host_tools.virtual.rom.engine import Rom
 
 MAC = bytes.fromhex("240ac4112233")
 MIB = 1024 * 1024

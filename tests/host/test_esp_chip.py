@@ -11,7 +11,7 @@ import pytest
 
 from host_tools.errors import NoDeviceError
 from host_tools.esp.chip import LinkError, Security, connect
-from host_tools.virtual.rom import Efuses
+from host_tools.virtual.rom.efuses import Efuses
 from tests.host.flashing import OLD_SAYS, bench, used
 from tests.host.shell import LIMPET
 from tests.host.stand import wait_until

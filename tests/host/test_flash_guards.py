@@ -9,7 +9,7 @@ from host_tools import boards, partitions
 from host_tools.flashing import source
 from host_tools.flashing.guards import Allowed, Found, refusal
 from host_tools.fleet import Fleet
-from host_tools.virtual.rom import Efuses
+from host_tools.virtual.rom.efuses import Efuses
 from tests.host.flashing import NEW_SAYS, OLD_SAYS, bench, composed, expected, flash, used
 from tests.host.shell import limpet, refused
 from tests.host.virtual_rig import MAC

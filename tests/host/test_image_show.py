@@ -19,7 +19,7 @@ from host_tools.image.source import BoardSource, FileSource
 from host_tools.image.told import as_json, text
 from host_tools.partitions import Partition
 from host_tools.pki import partition as identity
-from host_tools.virtual.rom import Efuses
+from host_tools.virtual.rom.efuses import Efuses
 from tests.host import spool_vectors
 from tests.host.official import CHIPS, official
 from tests.host.shell import limpet, refused

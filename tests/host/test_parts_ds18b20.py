@@ -2,8 +2,9 @@
 
 import pytest
 
+from host_tools.crc8 import crc8
 from host_tools.errors import LimpetError
-from host_tools.virtual.parts.ds18b20 import DS18B20, crc8, rom_code
+from host_tools.virtual.parts.ds18b20 import DS18B20, rom_code
 from host_tools.virtual.stimulus import Stimulus, constant
 from host_tools.virtual.world import OneWireBus
 

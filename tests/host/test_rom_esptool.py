@@ -10,7 +10,8 @@ import esptool
 import pytest
 from esptool.util import FatalError
 
-from host_tools.virtual.rom import CHIPS, Efuses
+from host_tools.virtual.rom.efuses import Efuses
+from host_tools.virtual.rom.engine import CHIPS
 from tests.host.rom_server import MAC, MIB, rom_server
 from tests.host.rom_server import esptool as command
 

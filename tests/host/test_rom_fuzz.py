@@ -8,7 +8,8 @@ import zlib
 
 import pytest
 
-from host_tools.virtual.rom import CHIPS, slip
+from host_tools.virtual.rom import slip
+from host_tools.virtual.rom.engine import CHIPS
 from host_tools.virtual.rom.packets import COMMANDS
 from tests.host.rom_packets import SYNC, Line, block, frame, words
 from tests.host.rom_server import MIB

@@ -11,7 +11,9 @@ import pytest
 from esp32_mock_bootloader.server import BootloaderConnection, FlashImage, handle_client
 from esptool.targets import CHIP_DEFS
 
-from host_tools.virtual.rom import CHIPS, Efuses, Rom, slip
+from host_tools.virtual.rom import slip
+from host_tools.virtual.rom.efuses import Efuses
+from host_tools.virtual.rom.engine import CHIPS, Rom
 from host_tools.virtual.rom.packets import COMMANDS
 from host_tools.virtual.rom.spi_flash import SpiCommands
 from tests.host.rom_packets import SYNC, Line, block, frame, parse, words

@@ -15,7 +15,7 @@ from host_tools import boards, image
 from host_tools.virtual import control
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
-from host_tools.virtual.rom import Efuses
+from host_tools.virtual.rom.efuses import Efuses
 from host_tools.virtual.world import World
 from tests.host.stand import wait_until
 

@@ -13,6 +13,7 @@ the EEPROM, and the undocumented commands. Beyond its range (-55 to 125 °C) it 
 
 from collections.abc import Callable, Generator
 
+from host_tools.crc8 import crc8
 from host_tools.virtual.parts import Now, known_fault
 from host_tools.virtual.stimulus import Stimulus
 
@@ -33,18 +34,6 @@ vanished   is off the bus, but keeps its power
 brown-out  loses power for a moment during every conversion: the power-on value is read
 stuck      holds the line low
 """
-
-
-def crc8(data: bytes) -> int:
-    """Maxim's CRC over `data`: x^8 + x^5 + x^4 + 1 (section "CRC Generation"). With its own CRC it is 0."""
-    crc = 0
-    for byte in data:
-        for i in range(8):
-            feedback = (crc ^ byte >> i) & 1
-            crc >>= 1
-            if feedback:
-                crc ^= 0b10001100
-    return crc
 
 
 def rom_code(serial: int) -> bytes:

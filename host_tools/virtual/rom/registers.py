@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from host_tools.crc8 import crc8
 from host_tools.virtual.flash_chip import FlashChip
 from host_tools.virtual.rom.efuses import Efuses
 from host_tools.virtual.rom.spi_flash import SpiCommands, SpiController
@@ -118,16 +119,6 @@ def security_info(target: Any, efuses: Efuses) -> bytes:
     flags = efuses.secure_boot << 0 | efuses.secure_download << 2
     counter = 1 if efuses.flash_encryption else 0
     return struct.pack("<IB7sII", flags, counter, key_purposes(efuses), target.IMAGE_CHIP_ID, 0)
-
-
-def crc8(data: bytes) -> int:
-    """The ESP32's check of its MAC: polynomial 8Ch, reflected (Maxim's)."""
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x8C if crc & 1 else 0)
-    return crc
 
 
 def _lowest_bit(mask: int) -> int:
