@@ -83,7 +83,8 @@ class Files:
 def filesystem(read: esp.Read, size: int, firmware: Mapping[str, bytes] | None) -> Holding:
     """The files in a partition of `size` bytes, held against those of `firmware`."""
     start = read(0, 512)
-    if start.count(0xFF) == len(start):
+    # littlefs keeps its first directory in blocks 0 and 1 by turns, and erases one while the other counts.
+    if all(each.count(0xFF) == len(each) for each in (start, read(BLOCK, 512))):
         return Plain("blank: MicroPython makes a filesystem when it starts")
     if start.endswith(b"\x55\xaa"):
         return Plain("a FAT filesystem")

@@ -11,8 +11,8 @@ import pytest
 
 from host_tools import boards, image, partitions, paths, settings
 from host_tools.errors import LimpetError, NoDeviceError
-from host_tools.image import esp
-from host_tools.image.contents import Program, SpoolFill
+from host_tools.image import esp, listing
+from host_tools.image.contents import Holding, Program, SpoolFill
 from host_tools.image.explain import Explanation, explain
 from host_tools.image.listing import File, Files, Settings
 from host_tools.image.source import BoardSource, FileSource
@@ -280,6 +280,20 @@ def test_what_is_damaged_in_a_partition_is_told_there(used: bytes, firmware: dic
         holdings(explained(cut))["factory"]
         == "no program that would start (it is cut short, within segment 3 of 6)"
     )
+
+
+def test_a_filesystem_is_found_while_one_of_its_first_two_blocks_is_erased() -> None:
+    made = image.filesystem({"boot.py": b"# one"}, 0x200000)
+
+    def held(flash: bytes) -> Holding:
+        return listing.filesystem(lambda at, n: flash[at : at + n], len(flash), None)
+
+    whole = held(made)
+    assert isinstance(whole, Files)
+    left = [held(put(made, block * 4096, b"\xff" * 4096)) for block in (0, 1)]
+    assert whole in left  # the newer block alone is the whole; the older alone is an older state
+    assert not any("blank" in each.text() for each in left)
+    assert held(b"\xff" * len(made)).text().startswith("blank")
 
 
 def test_the_readings_of_another_node_are_told(used: bytes) -> None:
