@@ -7,14 +7,21 @@ from typing import NoReturn
 
 from host_tools.cli import (  # noqa: F401  (each adds its commands, in the order of the help)
     boards,
+    broker,
+    ca,
     config,
+    decommission,
     demo,
     deploy,
     devices,
     doctor,
     flash,
+    fleet,
     image,
     monitor,
+    provision,
+    rotate,
+    secure,
     spool,
     virtual,
 )

@@ -1,0 +1,1 @@
+"""`limpet decommission`."""
