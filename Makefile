@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 LOCK := uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench soak lock clean mosquitto
+.PHONY: help run test lint types bench soak security lock clean programs mosquitto softhsm
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
@@ -20,7 +20,7 @@ help: ## list the targets
 run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after 20)
 	@exec $(BIN)/limpet demo $(if $(READINGS),--readings $(READINGS))
 
-test: $(VENV)/dev mosquitto lint types ## lint, types and all tests
+test: $(VENV)/dev programs lint types ## lint, types and all tests
 	@$(BIN)/pytest -n 4 --dist worksteal $(PYTEST)  # they wait more than they compute
 
 lint: $(VENV)/dev ## style (ruff)
@@ -34,8 +34,11 @@ types: $(VENV)/dev build/stubs ## types: the host tools strictly, the firmware a
 bench: $(VENV)/dev mosquitto ## measure; results go to docs/benchmarks.md and build/bench.json
 	@$(BIN)/python -m tests.bench.run
 
-soak: $(VENV)/dev mosquitto ## what takes longer: every power cut, long outages, random trouble (SOAK_MINUTES=10)
+soak: $(VENV)/dev programs ## what takes longer: every power cut, long outages, random trouble (SOAK_MINUTES=10)
 	@$(BIN)/pytest -m soak -n 2 -rP $(PYTEST)
+
+security: $(VENV)/dev programs ## run the tests of the security promises; writes docs/security.md
+	@$(BIN)/python -m tests.security.report
 
 lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) --extra build pyproject.toml -o requirements.txt
@@ -70,11 +73,22 @@ build/stubs: requirements-stubs.txt | $(VENV)/run
 	@$(PIP) --require-hashes --no-deps --target $@ -r requirements-stubs.txt
 	@touch $@
 
-# The broker of the tests. Without it those that need it are skipped, and the embedded one is tested alone.
+# The broker of the tests, and a PKCS#11 token in software. Without them the tests that need them are skipped;
+# of the brokers the embedded one is tested then.
+programs: mosquitto softhsm
+
 mosquitto:
-	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
-		echo "Installing Mosquitto …"; \
-		if command -v apt-get >/dev/null; then \
-			$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y mosquitto >/dev/null; \
-		elif command -v brew >/dev/null; then brew install --quiet mosquitto; else false; fi; \
-	} || echo "Mosquitto cannot be installed from here, so its tests are skipped: install the package 'mosquitto'."
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { $(call install,mosquitto,mosquitto); } \
+	|| echo "Mosquitto cannot be installed from here, so its tests are skipped: install the package 'mosquitto'."
+
+softhsm: | mosquitto
+	@command -v softhsm2-util >/dev/null || { $(call install,softhsm2,softhsm); } \
+	|| echo "SoftHSM cannot be installed from here, so its tests are skipped: install the package 'softhsm2'."
+
+# Debian's name of a package, Homebrew's name of it.
+define install
+echo "Installing $(1) …"; \
+	if command -v apt-get >/dev/null; then $(SUDO) apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y $(1) >/dev/null; \
+	elif command -v brew >/dev/null; then brew install --quiet $(2); else false; fi
+endef
