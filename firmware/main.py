@@ -1,3 +1,3 @@
 from limpet import node
 
-node.run()
+node.run(__name__ == "main")  # boot.py imports this file once it has locked the serial port

@@ -30,6 +30,7 @@ def _load_modules(boot):
     # The old names of the unix port must not lead around the simulated clock and radio.
     sys.modules["utime"] = time
     sys.modules["usocket"] = socket
+    import _micropython  # noqa: F401
     import _tls  # noqa: F401
     import ds18x20  # noqa: F401
     import network  # noqa: F401

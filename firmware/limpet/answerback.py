@@ -19,10 +19,12 @@ _MOST = const(64)  # bytes in a turn: the sampler must not wait for somebody who
 
 
 class Answerback:
-    """`node_id` is None as long as the node has none; the answer then says '-'."""
+    """`node_id` is None as long as the node has none; the answer then says '-'. Of a node whose serial port
+    is `locked` it ends with the name of the profile."""
 
-    def __init__(self):
+    def __init__(self, locked=False):
         self.node_id = None
+        self._suffix = " production" if locked else ""
         self._byte = bytearray(1)
         self._read = sys.stdin.buffer.readinto
         self._typed = select.poll()
@@ -32,7 +34,7 @@ class Answerback:
         """Answer for ever (a task). Nothing is allocated while nobody asks."""
         while True:
             if self._asked():
-                print("limpet", limpet.__version__, "node", self.node_id or "-")
+                print("limpet", limpet.__version__, "node", (self.node_id or "-") + self._suffix)
             yield _LOOK_MS
 
     def wait(self, ms):

@@ -14,15 +14,18 @@ from limpet.senml import fixed
 _RESET_CAUSES = const(",power-on,reset,watchdog,deep sleep,soft reset")  # by machine.reset_cause()
 
 
-def about(node_id, board, channels):
+def about(node_id, board, profile, certificate, channels):
     """The text of `about`, in pieces: with many channels it is longer than is good to hold at once."""
     micropython = ".".join([str(n) for n in sys.implementation[1][:3]])  # type: ignore[index]
-    yield '{"node":"%s","firmware":"%s","board":"%s","micropython":"%s","channels":[' % (
+    yield '{"node":"%s","firmware":"%s","board":"%s","micropython":"%s","profile":"%s","certificate":"%s"' % (
         node_id,
         __version__,
         board,
         micropython,
+        profile,
+        certificate,
     )
+    yield ',"channels":['
     comma = ""
     for name, unit, decimals, low, high, period_ms in channels:
         yield '%s{"n":"%s","u":"%s","period_ms":%d,"low":%s,"high":%s}' % (

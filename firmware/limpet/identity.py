@@ -4,25 +4,31 @@ The layout is in docs/formats.md. A partition has two slots; the newer one that 
 """
 
 import binascii
+import hashlib
 import struct
 
 import tls
 from micropython import const
 
 _LABEL = const("identity")
-_SLOT_SIZE = const(0x2000)
+SLOT_SIZE = const(0x2000)
 
 _BLOCK = const(4096)
 _VERSION = const(1)
 # magic, version, three zero bytes, sequence, length of the payload, CRC-32
 _HEADER = const("<4sB3xIII")
-_HEADER_SIZE = const(20)
+HEADER_SIZE = const(20)
+ROOM = const(0x1FEC)  # for the payload
 _TLV = const("<BH")
 _TLV_SIZE = const(3)
 _NODE_ID = const(1)
 _KEY = const(2)
 _CERTIFICATE = const(3)
 _TRUSTED_CA = const(4)
+_CHECK = const(5)
+_MOST_BEGUN = const(256)  # bytes: the longest node id, a private key on P-256, a check
+BLANK = "blank"
+PENDING = "pending"
 
 
 class IdentityError(Exception):
@@ -37,6 +43,11 @@ class Identity:
         self.key = key  # bytes, DER
         self.chain = chain  # list of bytes, DER: the node's certificate first
         self.cas = cas  # list of bytes, DER
+        self.fingerprint = fingerprint(chain[0])
+        self.slot = self.sequence = 0  # where it was found
+        self.trial = False  # there is an older identity too, until this one has proved itself
+        self.pending = False  # the other slot holds a key that waits for its certificate
+        self.damage = None  # str: what is wrong with the other slot
         self._context = None
 
     def context(self):
@@ -60,45 +71,127 @@ class Identity:
         return self._context
 
 
-def load():
-    """Read the identity from the partition labelled `identity`.
-
-    Raises IdentityError if there is no such partition or nothing usable in it, OSError if flash fails.
-    """
+def find():
+    """The partition labelled `identity`. Raises IdentityError if there is none."""
     from esp32 import Partition
 
     found = Partition.find(Partition.TYPE_DATA, label=_LABEL)
     if not found:
         raise IdentityError("no partition labelled " + _LABEL)
-    return read(found[0])
+    return found[0]
 
 
-def read(partition):
-    """Read the identity from an `esp32.Partition`, or anything with its `readblocks`.
+def load(older=False):
+    """Read the identity that counts; `older`: the other one, while the newer is on trial.
 
-    Raises IdentityError if no slot is usable, OSError if flash fails.
+    Raises IdentityError if there is no partition `identity` or nothing usable in it, OSError if flash fails.
     """
-    headers = [_read(partition, slot, 0, _HEADER_SIZE) for slot in (0, 1)]
-    damage = ["", ""]
-    for slot in order(headers[0], headers[1]):
-        try:
-            length = payload_length(headers[slot])
-            payload = _read(partition, slot, _HEADER_SIZE, length)
-            return decode(headers[slot], payload)
-        except IdentityError as error:
-            damage[slot] = str(error)
-    if damage[0] == damage[1] == "blank":
-        raise IdentityError("identity partition is blank")
-    raise IdentityError("identity partition is unusable (slot 0: %s; slot 1: %s)" % tuple(damage))
+    return read(find(), older)
 
 
-def order(first, second):
-    """The slots in the order to try them, from their two headers: the newer sequence first.
+def read(partition, older=False):
+    """Read the identity from an `esp32.Partition`, or anything with its `readblocks`; else as `load`."""
+    held = slots(partition)
+    valid = newest_first(held)
+    if not valid:
+        if held[0] == held[1] == BLANK:
+            raise IdentityError("identity partition is blank")
+        if set(held) <= {BLANK, PENDING}:
+            raise IdentityError("identity partition holds a key that waits for its certificate")
+        raise IdentityError("identity partition is unusable (slot 0: %s; slot 1: %s)" % tuple(held))
+    if older and len(valid) == 1:
+        raise IdentityError("there is no older identity")
+    who = valid[1] if older else valid[0]
+    who.trial = len(valid) == 2
+    other = held[1 - who.slot]
+    who.pending = other == PENDING
+    if other not in (BLANK, PENDING) and not who.trial:
+        who.damage = "slot %d: %s" % (1 - who.slot, other)
+    return who
 
-    Sequences are compared as serial numbers modulo 2^32 (RFC 1982); equal ones leave slot 0 first.
+
+def slots(partition):
+    """What each of the two slots holds: an Identity; or, as text, `BLANK`, `PENDING`, or what is wrong."""
+    held = [_slot(partition, slot) for slot in (0, 1)]
+    sequence = next_sequence(held)
+    for slot in (0, 1):
+        if held[slot] == BLANK and waiting(partition, slot, sequence):
+            held[slot] = PENDING
+    return held
+
+
+def newest_first(held):
+    """The identities of what `slots` gave.
+
+    Sequences are compared as serial numbers modulo 2^32 (RFC 1982); of equal ones slot 0 comes first.
     """
-    ahead = (struct.unpack(_HEADER, second)[2] - struct.unpack(_HEADER, first)[2]) & 0xFFFFFFFF
-    return (1, 0) if 0 < ahead < 0x80000000 else (0, 1)
+    valid = [each for each in held if isinstance(each, Identity)]
+    if len(valid) == 2 and 0 < (valid[1].sequence - valid[0].sequence & 0xFFFFFFFF) < 0x80000000:
+        valid.reverse()
+    return valid
+
+
+def next_sequence(held):
+    """The sequence of the identity that comes after what `slots` gave."""
+    valid = newest_first(held)
+    return valid[0].sequence + 1 & 0xFFFFFFFF if valid else 1
+
+
+def waiting(partition, slot, sequence):
+    """(node id, private key, size of their fields) that a slot begins with, or None if it was not begun here.
+
+    `sequence` is that of the identity for which it was begun. Whether it has become one the header says.
+    """
+    data = read_slot(partition, slot, HEADER_SIZE, _MOST_BEGUN)
+    values = []
+    at = 0
+    for expected in (_NODE_ID, _KEY, _CHECK):
+        start = at
+        if start + _TLV_SIZE > len(data):
+            return None
+        tag, length = struct.unpack_from(_TLV, data, start)
+        at += _TLV_SIZE + length
+        if tag != expected:
+            return None
+        values.append(bytes(memoryview(data)[at - length : at]))
+    is_whole = values[2] == _check(sequence, memoryview(data)[:start])
+    data[:] = bytes(len(data))  # no more copies of a key than need be
+    return (values[0].decode(), values[1], at) if is_whole else None
+
+
+def begun(sequence, node_id, key):
+    """The fields that `waiting` finds again."""
+    name = node_id.encode()
+    fields = struct.pack(_TLV, _NODE_ID, len(name)) + name + struct.pack(_TLV, _KEY, len(key)) + key
+    check = _check(sequence, fields)
+    return fields + struct.pack(_TLV, _CHECK, len(check)) + check
+
+
+def header(sequence, payload):
+    """The header that makes a payload an identity."""
+    covered = struct.pack(_HEADER, b"LPID", _VERSION, sequence, len(payload), 0)[:16]
+    return covered + struct.pack("<I", binascii.crc32(payload, binascii.crc32(memoryview(covered)[4:])))
+
+
+def fingerprint(certificate):
+    """SHA-256 of a certificate in DER, as hex digits."""
+    return binascii.hexlify(hashlib.sha256(certificate).digest()).decode()
+
+
+def _check(sequence, fields):
+    return struct.pack("<I", binascii.crc32(fields, binascii.crc32(struct.pack("<I", sequence))))
+
+
+def _slot(partition, slot):
+    header = read_slot(partition, slot, 0, HEADER_SIZE)
+    try:
+        length = payload_length(header)
+        found = decode(header, read_slot(partition, slot, HEADER_SIZE, length))
+    except IdentityError as error:
+        return str(error)
+    found.slot = slot
+    found.sequence = struct.unpack(_HEADER, header)[2]
+    return found
 
 
 def payload_length(header):
@@ -107,13 +200,13 @@ def payload_length(header):
     Raises IdentityError, with a few words, if the header is not ours.
     """
     magic, version, _, length, _ = struct.unpack(_HEADER, header)
-    if header == b"\xff" * _HEADER_SIZE:
-        raise IdentityError("blank")
+    if header == b"\xff" * HEADER_SIZE:
+        raise IdentityError(BLANK)
     if magic != b"LPID":
         raise IdentityError("bad magic")
     if version != _VERSION:
         raise IdentityError("unknown version %d" % version)
-    if length > _SLOT_SIZE - _HEADER_SIZE:
+    if length > ROOM:
         raise IdentityError("length beyond the slot")
     return length
 
@@ -146,7 +239,7 @@ def decode(header, payload):
         raise IdentityError("no certificate")
     if not values[_TRUSTED_CA]:
         raise IdentityError("no trusted CA")
-    if not _is_node_id(node_id):
+    if not is_node_id(node_id):
         raise IdentityError("bad node id")
     return Identity(node_id.decode(), key, values[_CERTIFICATE], values[_TRUSTED_CA])
 
@@ -159,13 +252,13 @@ def _one(values, tag, what):
     return values[tag][0]
 
 
-def _is_node_id(value):
+def is_node_id(value):
     if not 0 < len(value) <= 32 or value[:1] == b"-":
         return False
     return all(48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 45 for c in value)
 
 
-def _read(partition, slot, offset, length):
+def read_slot(partition, slot, offset, length):
     buffer = bytearray(length)
-    partition.readblocks(slot * (_SLOT_SIZE // _BLOCK), buffer, offset)
+    partition.readblocks(slot * (SLOT_SIZE // _BLOCK), buffer, offset)
     return buffer

@@ -1,8 +1,5 @@
 """The node: makes its parts from settings and identity, and keeps them running."""
 
-import gc
-import sys
-
 import machine
 from esp32 import Partition
 from micropython import const
@@ -10,7 +7,9 @@ from micropython import const
 import limpet
 from limpet.answerback import Answerback
 from limpet.clock import Clock
+from limpet.commands import Commands
 from limpet.events import Events
+from limpet.forget import forget
 from limpet.log import log
 from limpet.sampler import Sampler
 from limpet.spool import Spool, SpoolError
@@ -23,10 +22,10 @@ _RAM_SECTORS = const(3)
 _RETRY_MS = const(10000)
 
 
-def run():
-    """Start the node. It ends only by Ctrl-C on the serial port."""
+def run(locked=False):
+    """Start the node. It ends only by Ctrl-C on the serial port, unless that is `locked`."""
     log("node", "limpet " + limpet.__version__)
-    answerback = Answerback()
+    answerback = Answerback(locked)
     while True:
         try:
             spool, tasks = _assemble(answerback)
@@ -42,16 +41,12 @@ def run():
 
 def _assemble(answerback):
     """The spool, and the tasks that make the node. Raises what makes it impossible."""
-    config, node_id, context = _load()
+    events = Events()
+    config, node_id, certificate, context = _load(events)
     log("node", "I am '%s'" % node_id)
     answerback.node_id = node_id
-    events = Events()
     spool = _open_spool(node_id, events)
-    # Needed once, at the start: their code need not stay in the heap.
-    for name in ("identity", "settings", "recovery"):
-        del sys.modules["limpet." + name]
-        delattr(limpet, name)
-    gc.collect()
+    forget(("identity", "settings", "recovery"))  # needed once, at the start
     wifi = Wifi(config["wifi"])
     clock = Clock(config["ntp"], wifi, spool.proof)
     sampler = Sampler(config.pop("sensors"), clock, spool)
@@ -61,24 +56,29 @@ def _assemble(answerback):
     spool.slack = sampler.slack
     clock.on_mark = spool.mark
     clock.tell = events.tell
-    uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events)
+    uplink = Uplink(config, node_id, context, clock, spool, wifi, sampler, events, certificate)
+    uplink.renewed = context is None
     parts = (
         ("sampler", sampler),
         ("spool", spool),
         ("wifi", wifi),
         ("clock", clock),
         ("uplink", uplink),
+        ("commands", Commands(uplink, node_id)),
         ("answerback", answerback),
     )
     return spool, [Task(name, part) for name, part in parts]
 
 
-def _load():
+def _load(events):
+    """Settings, node id, fingerprint of the certificate, and SSLContext: None if an identity is on trial."""
     from limpet import identity, settings
 
     config = settings.load()
     who = identity.load()
-    return config, who.node_id, who.context()
+    if who.damage:
+        events.tell("identity", "%s; the other slot counts" % who.damage)
+    return config, who.node_id, who.fingerprint, None if who.trial else who.context()
 
 
 def _open_spool(node_id, events):

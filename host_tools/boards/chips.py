@@ -25,6 +25,8 @@ class Chip:
     """Analog inputs of the converter that Wi-Fi takes for itself."""
     strapping: frozenset[int]
     """Read at reset to choose how the chip boots."""
+    download: int
+    """Low at reset, it starts the ROM's bootloader instead of what is in the flash."""
     usb: frozenset[int]
     """D- and D+ of the chip's own USB port; none where it has no such port."""
 
@@ -41,6 +43,7 @@ CHIPS = {
         adc=frozenset(range(32, 40)),
         adc_without_wifi=frozenset({0, 2, 4, *range(12, 16), *range(25, 28)}),
         strapping=frozenset({0, 2, 5, 12, 15}),
+        download=0,
         usb=frozenset(),
     ),
     # ESP32-S3 Series Datasheet: GPIO22 to 25 do not exist; SPICS1 (26, for PSRAM) to SPID (32) serve the
@@ -56,6 +59,7 @@ CHIPS = {
         adc=frozenset(range(1, 11)),
         adc_without_wifi=frozenset(range(11, 21)),
         strapping=frozenset({0, 3, 45, 46}),
+        download=0,
         usb=frozenset({19, 20}),
     ),
     # ESP32-C3 Series Datasheet: GPIO12 to 17 serve the flash; ADC1 is on GPIO0 to 4; strapping pins are 2, 8
@@ -71,6 +75,7 @@ CHIPS = {
         adc=frozenset(range(5)),
         adc_without_wifi=frozenset(),
         strapping=frozenset({2, 8, 9}),
+        download=9,
         usb=frozenset({18, 19}),
     ),
     # ESP32-C6 Series Datasheet: GPIO24 to 30 serve the flash; ADC1, the only one, is on GPIO0 to 6;
@@ -85,6 +90,7 @@ CHIPS = {
         adc=frozenset(range(7)),
         adc_without_wifi=frozenset(),
         strapping=frozenset({4, 5, 8, 9, 15}),
+        download=9,
         usb=frozenset({12, 13}),
     ),
 }

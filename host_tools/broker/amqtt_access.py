@@ -9,7 +9,7 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
 from host_tools.broker.acl import Access
-from host_tools.pki.names import CONSOLE
+from host_tools.pki.names import CONSOLE, OPERATOR
 
 _Subject: TypeAlias = tuple[tuple[tuple[str, str], ...], ...]
 
@@ -40,6 +40,11 @@ class TopicPlugin(BaseTopicPlugin):
 
         prefix: str = "limpet"
         consoles: list[str] = field(default_factory=lambda: [CONSOLE])
+        operators: list[str] = field(default_factory=lambda: [OPERATOR])
+
+        def access(self) -> Access:
+            """The rules as such."""
+            return Access(self.prefix, tuple(self.consoles), tuple(self.operators))
 
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
@@ -47,7 +52,7 @@ class TopicPlugin(BaseTopicPlugin):
         """Whether the client of `session` may do `action` with `topic`."""
         if session is None or session.client_id is None or topic is None:
             return False
-        access = Access(self.config.prefix, tuple(self.config.consoles))
+        access: Access = self.config.access()
         if action is Action.PUBLISH:
             return access.may_write(session.client_id, topic)
         return access.may_read(session.client_id, topic)

@@ -155,7 +155,7 @@ async def _serve(settings: dict[str, Any]) -> None:
         }
     )
     await broker.start()
-    gate = _Gate(broker, Access(rules["prefix"], tuple(rules["consoles"])))
+    gate = _Gate(broker, amqtt_access.TopicPlugin.Config(**rules).access())
     server = await asyncio.start_server(
         gate.connected,
         settings["address"],

@@ -13,6 +13,7 @@ from host_tools.broker.acl import Access
 from host_tools.errors import LimpetError
 from host_tools.pki import files
 from host_tools.pki.authority import CA_CERTIFICATE
+from host_tools.pki.malformed import MALFORMED
 
 BROKER = "broker"
 """The stem of the broker's files in the folder of the authority: `broker.key` and `broker.crt`."""
@@ -52,6 +53,16 @@ class BrokerConfig:
         return cls(address, port, access, ca, certificate, key)
 
 
+def decode(certificate: x509.Certificate) -> None:
+    """Look at every part of a certificate, for the library decodes as it is asked.
+
+    Raises one of MALFORMED if a part is damaged.
+    """
+    for part in ("subject", "issuer", "extensions", "not_valid_before_utc", "not_valid_after_utc"):
+        getattr(certificate, part)
+    certificate.public_key()
+
+
 def check_address(address: str) -> None:
     """Raise LimpetError unless `address` is one that this machine can listen on."""
     try:
@@ -64,18 +75,28 @@ def check_address(address: str) -> None:
         ) from error
 
 
-def _check_files(ca_path: Path, certificate_path: Path, key_path: Path) -> None:
-    ca = _certificate(ca_path)
+def check_pair(certificate_path: Path, key_path: Path) -> x509.Certificate:
+    """The certificate of a broker, the first in its file, if the key is its own.
+
+    Raises LimpetError if one cannot be read or they do not belong together.
+    """
     certificate = _certificate(certificate_path)
     try:
         key = load_pem_private_key(files.read(key_path, "broker's key"), password=None)
-    except (ValueError, TypeError):
+        public = key.public_key()
+    except MALFORMED:
         # The library's own text is dropped: nothing of a key belongs in a message.
         raise LimpetError(f"{key_path} is not an unencrypted private key in PEM: issue a new one.") from None
-    if key.public_key() != certificate.public_key():
+    if public != certificate.public_key():
         raise LimpetError(
             f"{key_path} and {certificate_path} do not belong together: issue the broker a new certificate."
         )
+    return certificate
+
+
+def _check_files(ca_path: Path, certificate_path: Path, key_path: Path) -> None:
+    ca = _certificate(ca_path)
+    certificate = check_pair(certificate_path, key_path)
     end = certificate.not_valid_after_utc
     if end <= datetime.datetime.now(datetime.UTC):
         raise LimpetError(
@@ -91,6 +112,8 @@ def _check_files(ca_path: Path, certificate_path: Path, key_path: Path) -> None:
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(files.read(path, "certificate"))
-    except ValueError as error:
+        certificate = x509.load_pem_x509_certificate(files.read(path, "certificate"))
+        decode(certificate)
+        return certificate
+    except MALFORMED as error:
         raise LimpetError(f"{path} is not a certificate in PEM: issue a new one.") from error

@@ -1,7 +1,8 @@
 """Runs a program and ends it when this process' standard input closes.
 
 A starter that holds the other end of that pipe takes the program with it however it dies, SIGKILL included,
-on Linux as on macOS. Run as a script with the program and its arguments; the standard library is enough.
+on Linux as on macOS. SIGUSR1 is for the program: it gets a SIGHUP, on which servers read their files again.
+Run as a script with the program and its arguments; the standard library is enough.
 """
 
 import select
@@ -21,6 +22,7 @@ def main(command: list[str]) -> int:
         return 127
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: child.terminate())
+    signal.signal(signal.SIGUSR1, lambda *_: child.send_signal(signal.SIGHUP))
     while child.poll() is None:
         if select.select([sys.stdin], [], [], 0.1)[0]:
             child.terminate()

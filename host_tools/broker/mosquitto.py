@@ -103,7 +103,7 @@ def start(
     attempts = 1 if config.port else _ATTEMPTS
     while True:
         # Mosquitto cannot pick a port itself. Another process may take ours first: then we pick again.
-        port = config.port or _free_port(config.address)
+        port = config.port or free_port(config.address)
         try:
             return _start(
                 executable, replace(config, port=port), folder, folder if persistent else None
@@ -126,7 +126,8 @@ def _start(executable: str, config: BrokerConfig, folder: Path, store: Path | No
     return process
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
+    """A TCP port of `address` that nobody listens on at the moment."""
     family = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.bind((address, 0))

@@ -43,14 +43,7 @@ class BrokerProcess:
         self.log = log
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            # A session of its own: Ctrl-C at the terminal reaches us alone, and we end the broker in order.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(guard.__file__).resolve()), *command],
-                stdin=subprocess.PIPE,
-                stdout=descriptor,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = guarded(command, descriptor)
         finally:
             os.close(descriptor)
 
@@ -87,18 +80,37 @@ class BrokerProcess:
 
     def stop(self) -> None:
         """End the broker and whatever it started; doing it again does nothing."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_DEADLINE)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        end(self._process)
+
+
+def guarded(command: Sequence[str], output: int) -> "subprocess.Popen[bytes]":
+    """Start a program under `guard`; what it says goes to `output`, a descriptor or subprocess.PIPE."""
+    # A session of its own: Ctrl-C at the terminal reaches us alone, and we end the broker in order.
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(guard.__file__).resolve()), *command],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End what `guarded` started; doing it again does nothing."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    try:
+        process.wait(_STOP_DEADLINE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def last_line(text: str) -> str:
     """The last line of a log that says something, without the time stamp that Mosquitto puts before it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and "Error found at " in lines[-1]:
+        lines.pop()  # the place in a configuration; what is wrong there stands before it
     return re.sub(r"^\d+: ", "", lines[-1]).rstrip(".") if lines else ""

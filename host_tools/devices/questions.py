@@ -22,7 +22,7 @@ _MOST_HEARD = 16384
 _MOST_QUOTED = 40
 _NO_NODE = b"-"
 
-_NODE = re.compile(rb"limpet (\S{1,32}) node (\S{1,32})\r?\n")
+_NODE = re.compile(rb"limpet (\S{1,32}) node (\S{1,32})(| production)\r?\n")
 _STARTS = re.compile(rb"node: limpet (\S{1,32})\r?\n")
 _IS = re.compile(rb"node: I am '([^'\r\n]{1,32})'\r?\n")
 _BANNER = re.compile(rb"MicroPython (\S+)[^;\r\n]*; ([^\r\n]+?)\r?\n")
@@ -51,6 +51,8 @@ class What:
     """Of the firmware for a node, of MicroPython for its prompt."""
     node: str | None = None
     """A node's id; None where it has no identity yet."""
+    locked: bool = False
+    """Nobody gets in by its serial port (docs/production.md)."""
 
 
 class Step(NamedTuple):
@@ -108,7 +110,8 @@ def recognise(heard: bytes) -> What | None:
     """What a board has said of itself; None while that is open."""
     answer = _last(_NODE, heard)
     if answer:
-        return _node(*answer)
+        firmware, name, profile = answer
+        return _node(firmware, name, locked=bool(profile))
     banner = _last(_BANNER, heard)
     if banner:
         version, machine = (readable(each) for each in banner)
@@ -142,7 +145,7 @@ def introduced(heard: bytes) -> tuple[bytes | None, bytes | None]:
     """The firmware's version and the node's id, as the node's log and its answer tell them."""
     answer = _last(_NODE, heard)
     if answer:
-        version, node = answer
+        version, node, _ = answer
         return version, None if node == _NO_NODE else node
     starts, is_called = _last(_STARTS, heard), _last(_IS, heard)
     return starts[0] if starts else None, is_called[0] if is_called else None
@@ -159,12 +162,14 @@ def _last(pattern: re.Pattern[bytes], heard: bytes) -> tuple[bytes, ...] | None:
     return found[-1].groups() if found else None
 
 
-def _node(version: bytes | None, name: bytes) -> What:
+def _node(version: bytes | None, name: bytes, locked: bool = False) -> What:
     number = readable(version) if version else None
     firmware = f"limpet {number}" if number else "limpet"
+    lock = "; locked, profile production" if locked else ""
     if name == _NO_NODE:
-        return What("node", f"{firmware}, without settings or without an identity", number)
-    return What("node", f"{firmware}, node {readable(name)}", number, readable(name))
+        text = f"{firmware}, without settings or without an identity{lock}"
+        return What("node", text, number, locked=locked)
+    return What("node", f"{firmware}, node {readable(name)}{lock}", number, readable(name), locked)
 
 
 def _rom(heard: bytes) -> What:

@@ -75,17 +75,18 @@ def _ask(port: Port, changes: "queue.SimpleQueue[Change]") -> None:
 def _watch_server(port: Port, changes: "queue.SimpleQueue[Change]") -> None:
     is_there = False
     while True:
-        listens = _listens(port.name)
-        if listens and not is_there:
+        is_there_now = listens(port.name)
+        if is_there_now and not is_there:
             time.sleep(_BREATH_S)
             _ask(port, changes)
-        elif is_there and not listens:
+        elif is_there and not is_there_now:
             changes.put(Change(port, None))
-        is_there = listens
+        is_there = is_there_now
         time.sleep(_KNOCK_AGAIN_S)
 
 
-def _listens(url: str) -> bool:
+def listens(url: str) -> bool:
+    """Whether the server of a port on another machine takes a client now."""
     try:
         parts = urlsplit(url)
         if parts.hostname is None or parts.port is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from host_tools.errors import NoDeviceError, UnverifiedError
 from host_tools.esp.chip import Chip, LinkError, connect
 from host_tools.flashing.guards import Found
-from host_tools.flashing.job import Job
+from host_tools.flashing.job import Consent, Job
 from host_tools.flashing.plan import TABLE, Plan, Span, pieces, plan
 
 CONNECT_S = 20.0
@@ -34,8 +34,8 @@ _LONGEST = 80
 
 Report = Callable[..., None]
 """Sends a report: its kind, and what it has to say."""
-May = Callable[[Found], bool]
-"""Asks whether the board that was found may be flashed."""
+May = Callable[[Found], Consent | None]
+"""Asks whether the board that was found may be flashed, and with what; None forbids it."""
 
 
 class ReadOnlyError(UnverifiedError):
@@ -54,7 +54,8 @@ class Flashing:
         self._image = image
         self._report = report
         self._may = may
-        self._wanted = {piece: _md5(self._part(piece)) for piece in pieces(job.regions)}
+        self._own: tuple[tuple[int, bytes], ...] = ()
+        self._take(Consent())
         self._erased = False
         self._present: Mapping[Span, str] = {}
         # What was on the chip when writing began that did not end well.
@@ -89,9 +90,12 @@ class Flashing:
                 time.sleep(_BACK_S)
 
     def _session(self, chip: Chip) -> None:
-        if not self._may(_found(chip)):
+        consent = self._may(_found(chip))
+        if consent is None:
             chip.reset()
             return
+        if consent != Consent():
+            self._take(consent)
         todo = self._compared(chip)
         if self._job.dry_run:
             chip.reset()
@@ -99,6 +103,12 @@ class Flashing:
         if todo.needed:
             self._write(chip, todo)
         self._prove(chip)
+
+    def _take(self, consent: Consent) -> None:
+        self._own = consent.own
+        own = [Span(offset, len(data)) for offset, data in consent.own]
+        self._regions = (*(span for span in self._job.regions if span not in consent.leave), *own)
+        self._wanted = {piece: _md5(self._part(piece)) for piece in pieces(self._regions)}
 
     def _compared(self, chip: Chip) -> Plan:
         """What differs; erases all of the flash first when it shall be, once."""
@@ -138,10 +148,10 @@ class Flashing:
             self._step("writing", _WRITE_S)
             chip.write([(run.offset, bytes(self._part(run))) for run in todo.runs], self._progress)
             self._step("verifying", _STEP_S)
-            for done, region in enumerate(self._job.regions, 1):
+            for done, region in enumerate(self._regions, 1):
                 if region != TABLE and chip.md5(*region) != _md5(self._part(region)):
                     raise UnverifiedError(f"{self._job.port}: what was written does not read back.")
-                self._progress(done, len(self._job.regions))
+                self._progress(done, len(self._regions))
         self._step("writing the partition table", _WRITE_S)
         chip.write([(TABLE.offset, bytes(self._part(TABLE)))])
         self._in_vain = None
@@ -176,6 +186,9 @@ class Flashing:
         self._report("progress", done=done, total=total)
 
     def _part(self, span: Span) -> bytes | memoryview:
+        for offset, data in self._own:
+            if offset <= span.offset and span.end <= offset + len(data):
+                return data[span.offset - offset : span.end - offset]
         return self._image[span.offset : span.end]
 
 

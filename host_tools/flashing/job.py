@@ -1,7 +1,8 @@
 """What the parent and the process that flashes one board tell each other, as JSON lines. Pure."""
 
+import base64
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from host_tools.flashing.plan import Span
@@ -41,6 +42,40 @@ class Job:
         values["regions"] = tuple(Span(*region) for region in values["regions"])
         values["bauds"] = tuple(values["bauds"])
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What may be done to a board that was found."""
+
+    leave: tuple[Span, ...] = ()
+    """Regions of the image that the board keeps as it has them."""
+    own: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
+    """What this board alone gets, whole sectors, each with its offset. It is in no file."""
+
+    def dump(self) -> str:
+        """The line that says it."""
+        return json.dumps(
+            {
+                "leave": self.leave,
+                "own": [(offset, base64.b64encode(data).decode()) for offset, data in self.own],
+            }
+        )
+
+    @classmethod
+    def load(cls, line: str) -> "Consent | None":
+        """The consent that a line says; None for a refusal."""
+        values = json.loads(line)
+        if values is None:
+            return None
+        return cls(
+            tuple(Span(*span) for span in values["leave"]),
+            tuple((offset, base64.b64decode(data)) for offset, data in values["own"]),
+        )
+
+
+REFUSED = "null"
+"""The line that says no."""
 
 
 def bauds_from(first: int) -> tuple[int, ...]:

@@ -1,16 +1,15 @@
 """Flashing boards side by side. No board waits for another, or stops it."""
 
-import json
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from host_tools import errors
 from host_tools.flashing.crew import Crew, Worker
 from host_tools.flashing.guards import Allowed, Found, refusal
-from host_tools.flashing.job import Job
+from host_tools.flashing.job import REFUSED, Consent, Job
 from host_tools.flashing.outcome import Outcome, exit_code
 from host_tools.flashing.source import Image
 from host_tools.fleet import Fleet
@@ -40,6 +39,9 @@ class Order:
     bauds: tuple[int, ...]
     erase: bool = False
     dry_run: bool = False
+    consent: Callable[[Found], Consent] = lambda found: Consent()
+    """Asked last about a board that may be flashed; raises LimpetError when it may not. Twice, when a line
+    fails and the board is connected anew."""
 
 
 def flash(crew: Crew, order: Order, fleet: Fleet | None, show: Show) -> list[Outcome]:
@@ -106,7 +108,8 @@ class _Desk:
             case {"report": "proof", "text": text}:
                 outcome.proof = text
             case {"report": "found", **facts}:
-                worker.send(json.dumps(self._may(outcome, Found(**facts))))
+                consent = self._may(outcome, Found(**facts))
+                worker.send(consent.dump() if consent else REFUSED)
             case {"report": "failed", "text": text, "exit_code": code}:
                 self.end(port, text, code)
                 return True
@@ -123,17 +126,18 @@ class _Desk:
             outcome.fail(error, exit_code)
         self._show.end(outcome)
 
-    def _may(self, outcome: Outcome, found: Found) -> bool:
+    def _may(self, outcome: Outcome, found: Found) -> Consent | None:
         outcome.found = found
         try:
             recorded = self._fleet.board_of(found.mac) if self._fleet and found.mac else None
+            reason = refusal(found, self._order.allowed, recorded) or self._twice(outcome)
+            if not reason:
+                return self._order.consent(found)
         except errors.LimpetError as error:
             outcome.fail(str(error), error.exit_code)
-            return False
-        reason = refusal(found, self._order.allowed, recorded) or self._twice(outcome)
-        if reason:
+        else:
             outcome.fail(f"{outcome.port}: {reason}", errors.REFUSED)
-        return not reason
+        return None
 
     def _twice(self, outcome: Outcome) -> str | None:
         for other in self.outcomes.values():

@@ -17,7 +17,7 @@ from typing import Any
 from host_tools.errors import LimpetError
 from host_tools.flashing.board import Flashing
 from host_tools.flashing.guards import Found
-from host_tools.flashing.job import Job
+from host_tools.flashing.job import Consent, Job
 
 
 def main() -> None:
@@ -26,9 +26,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     job = Job.load(lines.get())
 
-    def may(found: Found) -> bool:
+    def may(found: Found) -> Consent | None:
         _report("found", **dataclasses.asdict(found))
-        return bool(json.loads(lines.get()))
+        return Consent.load(lines.get())
 
     image = memoryview(mmap.mmap(job.image, 0, prot=mmap.PROT_READ))
     try:

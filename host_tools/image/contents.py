@@ -98,12 +98,18 @@ class Identity:
 
     node_id: str
     slot: int
+    trial: bool = False
+    """Beside the one before it, until it has proved itself."""
+    pending: bool = False
+    """A key waits for its certificate in the other slot."""
 
     def text(self) -> str:
-        return f"the identity of {self.node_id}, in slot {self.slot}"
+        more = ", on trial beside the older one" if self.trial else ""
+        more += ", and a key waits for its certificate" if self.pending else ""
+        return f"the identity of {self.node_id}, in slot {self.slot}{more}"
 
     def as_json(self) -> dict[str, Any]:
-        return {"node": self.node_id, "slot": self.slot}
+        return {"node": self.node_id, "slot": self.slot, "trial": self.trial, "pending": self.pending}
 
 
 @dataclass(frozen=True)
@@ -162,10 +168,12 @@ def identity_of(data: bytes) -> Holding:
         slots = error.damage
         if slots == (identity.BLANK, identity.BLANK):
             return Plain("no identity, it is blank")
+        if set(slots) <= {identity.BLANK, identity.PENDING}:
+            return Plain("no identity, a key waits for its certificate")
         return Plain(f"no usable identity (slot 0: {slots[0]}; slot 1: {slots[1]})")
     except LimpetError:
         return Plain(f"no identity: the partition has {len(data)} bytes instead of {identity.PARTITION_SIZE}")
-    return Identity(found.identity.node_id, found.slot)
+    return Identity(found.identity.node_id, found.slot, found.trial, found.pending)
 
 
 def spool(read: esp.Read, size: int, node_id: str | None, *, is_slow: bool) -> Holding:

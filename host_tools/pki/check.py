@@ -9,6 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from host_tools.errors import LimpetError
+from host_tools.pki.malformed import MALFORMED
 from host_tools.pki.partition import Identity
 
 
@@ -18,7 +19,15 @@ def check_identity(identity: Identity, *, now: datetime.datetime | None = None) 
     Raises LimpetError with what is wrong: unreadable parts, a key or a name that does not belong to the
     certificate, a certificate that is expired, not yet valid, not for clients, or from an unknown authority.
     """
-    now = now or datetime.datetime.now(datetime.UTC)
+    try:
+        _check(identity, now or datetime.datetime.now(datetime.UTC))
+    except MALFORMED as error:
+        raise LimpetError(
+            f"A certificate of node {identity.node_id} is malformed inside: give it a new identity."
+        ) from error
+
+
+def _check(identity: Identity, now: datetime.datetime) -> None:
     node = identity.node_id
     chain = [_certificate(der, f"a certificate of node {node}") for der in identity.chain]
     authorities = [_certificate(der, f"a trusted CA of node {node}") for der in identity.cas]
@@ -55,7 +64,7 @@ def check_identity(identity: Identity, *, now: datetime.datetime | None = None) 
 def _certificate(der: bytes, what: str) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except MALFORMED as error:
         raise LimpetError(
             f"The bytes stored as {what} are no certificate: give it a new identity."
         ) from error
@@ -64,7 +73,7 @@ def _certificate(der: bytes, what: str) -> x509.Certificate:
 def _public_key(identity: Identity) -> ec.EllipticCurvePublicKey:
     try:
         key = load_der_private_key(identity.key, password=None)
-    except (ValueError, TypeError):
+    except MALFORMED:
         # The library's own text is dropped: nothing of a key belongs in a message.
         raise LimpetError(
             f"The bytes stored as the private key of node {identity.node_id} are no key: "

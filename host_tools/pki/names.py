@@ -13,6 +13,12 @@ _CONSOLE_PREFIX = "limpet."
 CONSOLE = "limpet.console"
 """The certificate name of the console that watches all nodes. A node id has no dot, so none can bear it."""
 
+OPERATOR = "limpet.operator"
+"""The certificate name of the operator: it watches all nodes as a console does, and sends them commands."""
+
+OPERATOR_URI = "spiffe://limpet/operator"
+"""The URI that an operator's certificate bears beside its common name."""
+
 
 def is_node_id(text: str) -> bool:
     """Whether `text` may name a node: 1 to 32 of A-Z a-z 0-9 and '-', beginning with a letter or digit."""
@@ -40,12 +46,14 @@ def device_uri(node_id: str) -> str:
 def console_name(name: str) -> str:
     """The certificate name of the console called `name`, such as `limpet.console` for `console`.
 
-    Raises LimpetError unless `name` is 1 to 32 lower-case letters, digits and inner '-'.
+    Raises LimpetError unless `name` is 1 to 32 lower-case letters, digits and inner '-', and not `operator`.
     """
     if not _CONSOLE.fullmatch(name):
         raise LimpetError(
             f"The console name {name!r} is not valid: use 1 to 32 lower-case letters, digits and inner '-'."
         )
+    if _CONSOLE_PREFIX + name == OPERATOR:
+        raise LimpetError(f"The console name {name!r} would make it an operator: choose another.")
     return _CONSOLE_PREFIX + name
 
 

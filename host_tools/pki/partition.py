@@ -17,10 +17,13 @@ _VERSION = 1
 _HEADER = struct.Struct("<4sB3xIII")
 _CRC_FROM, _CRC_TO = 4, 16
 _TLV = struct.Struct("<BH")
-_NODE_ID, _KEY, _CERTIFICATE, _TRUSTED_CA = 1, 2, 3, 4
+_NODE_ID, _KEY, _CERTIFICATE, _TRUSTED_CA, _CHECK = 1, 2, 3, 4, 5
+_MOST_BEGUN = 256
 
 BLANK = "blank"
-"""What `Decoded.damage` says of a slot that was never written."""
+"""What `Decoded.damage` says of a slot that is not written."""
+PENDING = "pending"
+"""What `Decoded.damage` says of a slot in which a key waits for its certificate."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,17 @@ class Decoded:
     slot: int
     sequence: int
     damage: tuple[str | None, str | None]
-    """For each slot what is wrong with it, or None."""
+    """For each slot why it holds no identity, or None."""
+
+    @property
+    def trial(self) -> bool:
+        """The other slot holds an older identity, to which the node goes back if this one does not work."""
+        return self.damage == (None, None)
+
+    @property
+    def pending(self) -> bool:
+        """The other slot holds a key that waits for its certificate."""
+        return PENDING in self.damage
 
 
 class IdentityDamagedError(LimpetError):
@@ -53,6 +66,10 @@ class IdentityDamagedError(LimpetError):
     def __init__(self, damage: tuple[str, str]) -> None:
         if damage == (BLANK, BLANK):
             text = "The identity partition is blank: give the node an identity."
+        elif set(damage) <= {BLANK, PENDING}:
+            text = (
+                "The identity partition holds a key that waits for its certificate: provision the node again."
+            )
         else:
             text = (
                 "The identity partition holds no usable identity "
@@ -111,20 +128,26 @@ def decode(partition: bytes) -> Decoded:
             f"An identity partition has {PARTITION_SIZE} bytes, and this one has {len(partition)}: "
             "read it again in full."
         )
+    slots = (partition[:SLOT_SIZE], partition[SLOT_SIZE:])
     found: list[tuple[int, int, Identity]] = []
     damage: list[str | None] = [None, None]
-    for slot in (0, 1):
+    for number, slot in enumerate(slots):
         try:
-            sequence, identity = _decode_slot(partition[slot * SLOT_SIZE : (slot + 1) * SLOT_SIZE])
+            sequence, identity = _decode_slot(slot)
         except _SlotError as error:
-            damage[slot] = str(error)
+            damage[number] = str(error)
         else:
-            found.append((slot, sequence, identity))
+            found.append((number, sequence, identity))
+    if len(found) == 2 and _newer(found[1][1], found[0][1]):
+        found.reverse()
+    following = (found[0][1] + 1) % 2**32 if found else 1
+    for number, slot in enumerate(slots):
+        if damage[number] == BLANK and _is_begun(slot, following):
+            damage[number] = PENDING
     if not found:
         raise IdentityDamagedError((str(damage[0]), str(damage[1])))
-    chosen = found[-1] if len(found) == 2 and _newer(found[1][1], found[0][1]) else found[0]
-    slot, sequence, identity = chosen
-    return Decoded(identity, slot, sequence, (damage[0], damage[1]))
+    number, sequence, identity = found[0]
+    return Decoded(identity, number, sequence, (damage[0], damage[1]))
 
 
 def _newer(sequence: int, other: int) -> bool:
@@ -146,6 +169,22 @@ def _decode_slot(slot: bytes) -> tuple[int, Identity]:
     if zlib.crc32(payload, zlib.crc32(header[_CRC_FROM:_CRC_TO])) != crc:
         raise _SlotError("CRC mismatch")
     return sequence, _identity(payload)
+
+
+def _is_begun(slot: bytes, sequence: int) -> bool:
+    """Whether a node has begun an identity of that sequence here, with a key."""
+    begun = slot[_HEADER.size : _HEADER.size + _MOST_BEGUN]
+    at = 0
+    for expected in (_NODE_ID, _KEY, _CHECK):
+        start = at
+        if start + _TLV.size > len(begun):
+            return False
+        tag, length = _TLV.unpack_from(begun, start)
+        at += _TLV.size + length
+        if tag != expected:
+            return False
+    crc = zlib.crc32(begun[:start], zlib.crc32(sequence.to_bytes(4, "little")))
+    return begun[start + _TLV.size : at] == crc.to_bytes(4, "little")
 
 
 def _identity(payload: bytes) -> Identity:

@@ -114,9 +114,12 @@ class Repl:
         """Run Python on the board and give what it prints. What it defines stays until the board restarts."""
         return str(self._exchange(lambda: envelope.code(code), lambda printed: printed))
 
-    def ask(self, expression: str) -> Any:
-        """The value of an expression on the board: numbers, strings, and what is made of them."""
-        return self._exchange(lambda: f"say({expression})", envelope.answer)
+    def ask(self, expression: str, seconds: float | None = None) -> Any:
+        """The value of an expression on the board: numbers, strings, and what is made of them.
+
+        `seconds` is how long it may take, if that is long.
+        """
+        return self._exchange(lambda: f"say({expression})", envelope.answer, lambda: seconds or _RUN_S)
 
     def give(self, function: str, cut: Callable[[int], bytes]) -> Any:
         """Call a function on the board with a stream of bytes, and give what it returns.

@@ -17,6 +17,7 @@ def to_node_json(node_file: NodeFile, board: Board) -> dict[str, Any]:
     return {
         "v": VERSION,
         "board": board.name,
+        **_profile(node_file),
         "prefix": node_file.prefix,
         "keepalive": node_file.keepalive // 1000,
         "health_s": node_file.health // 1000,
@@ -35,6 +36,15 @@ def dump(settings: Mapping[str, Any]) -> bytes:
     UTF-8 without escapes: MicroPython's parser does not join escaped surrogate pairs.
     """
     return json.dumps(settings, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _profile(node_file: NodeFile) -> dict[str, Any]:
+    """Nothing for development, which is the node's own."""
+    if node_file.profile == "development":
+        return {}
+    button = node_file.way_in
+    way_in = {"way_in": {"pin": button.pin, "hold_ms": button.hold}} if button else {}
+    return {"profile": node_file.profile, **way_in}
 
 
 def _spool(spool: Spool) -> dict[str, dict[str, int]]:

@@ -10,11 +10,12 @@ from pydantic_core import PydanticCustomError
 from host_tools import boards
 from host_tools.boards import Board
 from host_tools.settings import fields
-from host_tools.settings.model import KINDS, Node, NodeFile, Sensor
+from host_tools.settings.model import KINDS, Node, NodeFile, Sensor, WayIn
 from host_tools.settings.pins import numbered
-from host_tools.settings.rules import node_problems, sensor_problems, spool_warnings
+from host_tools.settings.rules import node_problems, profile_warnings, sensor_problems, spool_warnings
 from host_tools.settings.wiring import wiring_problems, wiring_warnings
 from host_tools.userfile import (
+    KeyPath,
     Problem,
     UserFileError,
     check_table,
@@ -44,9 +45,10 @@ def load(path: Path) -> NodeFile:
 def check(path: Path) -> Checked:
     """`load`, with the board and the warnings."""
     file = read(path)
-    node, problems = check_table(Node, file.values, secret=("wifi",))
-    board, wrong = _board(file.values.get("board"))
-    problems += wrong
+    board, problems = _board(file.values.get("board"))
+    values, unknown = _numbered(file.values, board)
+    node, wrong = check_table(Node, values, secret=("wifi",))
+    problems += _better_said(wrong, unknown)
     tables = file.values.get("sensors")
     sensors: dict[str, Sensor] = {}
     for name, table in tables.items() if isinstance(tables, dict) else ():
@@ -54,14 +56,20 @@ def check(path: Path) -> Checked:
         problems += wrong
         if sensor:
             sensors[name] = sensor
-    problems += [*node_problems(node or salvage(Node, file.values)), *sensor_problems(sensors)]
+    known = node or salvage(Node, values)
+    problems += [*node_problems(known), *sensor_problems(sensors)]
+    way_in = getattr(known, "way_in", None)
     if board:
-        problems += wiring_problems(sensors, board)
+        problems += wiring_problems(sensors, way_in, board)
     if problems or not node or not board:
         raise UserFileError("\n".join(file.told(problems)))
     # Every part is checked by now, and holds milliseconds and the like, no longer what the file says.
     node_file = NodeFile.model_construct(**{**dict(node), "sensors": sensors})
-    warnings = [*spool_warnings(node_file), *wiring_warnings(sensors, board)]
+    warnings = [
+        *profile_warnings(node_file),
+        *spool_warnings(node_file),
+        *wiring_warnings(sensors, way_in, board),
+    ]
     return Checked(node_file, board, tuple(file.told(warnings)))
 
 
@@ -82,10 +90,29 @@ def _sensor(name: str, table: object, board: Board | None) -> tuple[Sensor | Non
         remedy = did_you_mean(kind if isinstance(kind, str) else "", KINDS)
         return None, [*problems, problem((*path, "kind"), f"unknown sensor {describe(kind)}. {remedy}")]
     values, unknown = numbered(values, board)
-    said = {(*path, key): text for key, text in unknown.items() if key in KINDS[kind].model_fields}
+    said: dict[KeyPath, str] = {
+        (*path, key): text for key, text in unknown.items() if key in KINDS[kind].model_fields
+    }
     sensor, wrong = check_table(KINDS[kind], values, path)
-    problems += [problem(each.path, said[each.path]) if each.path in said else each for each in wrong]
+    problems += _better_said(wrong, said)
     return sensor or salvage(KINDS[kind], values), problems
+
+
+def _numbered(values: Mapping[str, Any], board: Board | None) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """The file's values with a GPIO number for the name of the way in's pin; what is wrong with that name."""
+    table = values.get("way_in")
+    if not isinstance(table, Mapping):
+        return dict(values), {}
+    way_in, unknown = numbered(table, board)
+    said: dict[KeyPath, str] = {
+        ("way_in", key): text for key, text in unknown.items() if key in WayIn.model_fields
+    }
+    return {**values, "way_in": way_in}, said
+
+
+def _better_said(problems: list[Problem], said: Mapping[KeyPath, str]) -> list[Problem]:
+    """The problems, in the words that are known to be better."""
+    return [problem(each.path, said[each.path]) if each.path in said else each for each in problems]
 
 
 def _name_problems(name: str) -> list[Problem]:

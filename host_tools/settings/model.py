@@ -89,6 +89,15 @@ class Spool(_Table):
     )
 
 
+class WayIn(_Table):
+    """A button from its pin to ground. Held at the start for `hold` (ms), it opens a locked node, wiped."""
+
+    pin: Pin = Field(description="a GPIO number")
+    hold: Annotated[int, PlainValidator(fields.duration(1_000, 60_000))] = Field(
+        description='a time from 1 s to 60 s, such as "5s"', default=5_000
+    )
+
+
 class _Sensor(_Table):
     period: Annotated[int, PlainValidator(fields.duration(100, DAY_MS))] = Field(
         description='a time from 100 ms to 1 day, such as "500ms", "1s", "5min" or a number of seconds'
@@ -154,6 +163,10 @@ class Node(_Table):
     retry: Annotated[int, PlainValidator(fields.duration(1_000, 300_000))] = Field(
         description='a time from 1 s to 5 min, such as "18s"', default=18_000
     )
+    profile: Literal["development", "production"] = Field(
+        description='"development" or "production"', default="development"
+    )
+    way_in: WayIn | None = Field(description='a table such as { pin = 4, hold = "5s" }', default=None)
     spool: Spool = Field(description="a table [spool]", default=Spool())
     ntp: list[Annotated[Server, PlainValidator(_server)]] = Field(
         description=f'a list of 1 to {MAX_ENTRIES} time servers in quotes, such as ["pool.ntp.org"]',

@@ -4,7 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from host_tools.settings.fields import SCALED_LIMIT, scaled
-from host_tools.settings.model import Bme280, Broker, CurrentLoop, Node, NodeFile, Sensor, Server, Spool
+from host_tools.settings.model import (
+    Bme280,
+    Broker,
+    CurrentLoop,
+    Node,
+    NodeFile,
+    Sensor,
+    Server,
+    Spool,
+    WayIn,
+)
 from host_tools.userfile import Problem, problem
 
 MAX_CHANNELS = 32
@@ -26,11 +36,28 @@ def node_problems(node: Node) -> Iterator[Problem]:
         case Node(spool=spool):
             yield from _spool_problems(spool)
     match node:
+        case Node(profile="development", way_in=WayIn()):
+            text = (
+                'a node that is not locked needs no way in. Write profile = "production", or leave this key '
+                "out."
+            )
+            yield problem(("way_in",), text)
+    match node:
         case Node(ntp=servers):
             yield from _same_server("ntp", servers, "this time server stands")
     match node:
         case Node(broker=brokers):
             yield from _same_server("broker", brokers, "a broker at this host and port stands")
+
+
+def profile_warnings(node: NodeFile) -> Iterator[Problem]:
+    """What its writer may regret."""
+    if node.profile == "production" and node.way_in is None:
+        yield problem(
+            ("profile",),
+            "there is no way_in: once these settings are on the node, nobody gets in again but by flashing "
+            "it anew. Declare a button with way_in, or leave it so.",
+        )
 
 
 def spool_warnings(node: NodeFile) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Which sensor is on which pin of the board, and what cannot be.
+"""Which sensor is on which pin of the board, where the way in is, and what cannot be.
 
 The sensors may be salvaged ones (`host_tools.userfile.salvage`), of which some fields are absent: patterns
 match only what is there.
@@ -6,27 +6,37 @@ match only what is there.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from host_tools.boards import Board
-from host_tools.settings.model import Bme280, CurrentLoop, Ds18b20, Sensor
+from host_tools.settings.model import Bme280, CurrentLoop, Ds18b20, Sensor, WayIn
 from host_tools.userfile import KeyPath, Problem, describe, problem
 
 Bus = tuple[int, int]
 """An I2C bus: the GPIOs of scl and sda."""
 
 
+class Needs(Enum):
+    """What a pin must be able to."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    ANALOG = "analog"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sensor's use of a pin."""
+    """A use of a pin."""
 
     sensor: str
+    """Its name; "" for the way in."""
     path: KeyPath
     """The key that names the pin, or the sensor where the board's own bus is meant."""
     pin: int
     role: str
     shared_by: object
     """Claims on one pin go together when this is the same. None: not known, the sensor has problems."""
-    analog: bool = False
+    needs: Needs = Needs.OUTPUT
 
 
 def i2c_bus(sensor: Bme280, board: Board) -> Bus | None:
@@ -39,12 +49,12 @@ def i2c_bus(sensor: Bme280, board: Board) -> Bus | None:
     return None
 
 
-def wiring_problems(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Problem]:
-    """What is wrong with the sensors' pins and buses on this board."""
+def wiring_problems(sensors: Mapping[str, Sensor], way_in: WayIn | None, board: Board) -> Iterator[Problem]:
+    """What is wrong with the pins and buses on this board."""
     for name, sensor in sensors.items():
         if isinstance(sensor, Bme280):
             yield from _bus_problems(name, sensor, board)
-    claims = [claim for name, sensor in sensors.items() for claim in _claims(name, sensor, board)]
+    claims = _all_claims(sensors, way_in, board)
     for claim in claims:
         fault = _unfit(claim, board)
         if fault:
@@ -54,18 +64,31 @@ def wiring_problems(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Pro
     yield from _same_probe(sensors, board)
 
 
-def wiring_warnings(sensors: Mapping[str, Sensor], board: Board) -> Iterator[Problem]:
-    """What works, but may keep the board from starting."""
+def wiring_warnings(sensors: Mapping[str, Sensor], way_in: WayIn | None, board: Board) -> Iterator[Problem]:
+    """What works, but may keep the board from starting, or open it to nobody's wish."""
     warned = set()
-    for name, sensor in sensors.items():
-        for claim in _claims(name, sensor, board):
-            if claim.pin in board.features.strapping and claim.pin not in warned:
-                warned.add(claim.pin)
-                yield problem(
-                    claim.path,
-                    f"{board.called(claim.pin)} chooses how the chip starts: a sensor or pull-up on it can "
-                    "keep the board from booting. Another pin is safer.",
-                )
+    for claim in _all_claims(sensors, way_in, board):
+        gpio = board.called(claim.pin)
+        if claim.pin in board.features.strapping and claim.pin not in warned:
+            warned.add(claim.pin)
+            yield problem(
+                claim.path,
+                f"{gpio} chooses how the chip starts: a sensor or pull-up on it can keep the board from "
+                "booting. Another pin is safer.",
+            )
+        if claim.needs is Needs.INPUT and claim.pin in board.features.input_only:
+            yield problem(
+                claim.path,
+                f"{gpio} has no pull-up inside the chip, and a line that floats can look like a button that "
+                "is held. See that a resistor pulls it up.",
+            )
+
+
+def _all_claims(sensors: Mapping[str, Sensor], way_in: WayIn | None, board: Board) -> list[Claim]:
+    claims = [claim for name, sensor in sensors.items() for claim in _claims(name, sensor, board)]
+    if way_in:
+        claims.append(Claim("", ("way_in", "pin"), way_in.pin, "the way in", "way in", Needs.INPUT))
+    return claims
 
 
 def _bus_problems(name: str, sensor: Bme280, board: Board) -> Iterator[Problem]:
@@ -99,14 +122,22 @@ def _claims(name: str, sensor: Sensor, board: Board) -> Iterator[Claim]:
         case Ds18b20(pin=pin):
             yield Claim(name, (*path, "pin"), pin, "a 1-Wire bus", "1-Wire")
         case CurrentLoop(pin=pin):
-            yield Claim(name, (*path, "pin"), pin, "a current loop", name, analog=True)
+            yield Claim(name, (*path, "pin"), pin, "a current loop", name, Needs.ANALOG)
 
 
 def _unfit(claim: Claim, board: Board) -> str | None:
     """Why the board's pin cannot serve the claim."""
     chip, pin = board.features, claim.pin
     usable = board.gpios() - board.taken()
-    fit = usable & chip.adc if claim.analog else usable - chip.input_only
+    fit = {
+        Needs.ANALOG: usable & chip.adc,
+        Needs.OUTPUT: usable - chip.input_only,
+        # A button may be a part of the board.
+        Needs.INPUT: (usable | frozenset(board.names.values()))
+        - board.taken()
+        - chip.flash
+        - {chip.download},
+    }[claim.needs]
     if pin in fit:
         return None
     remedy = f"Use one of {', '.join(map(board.label, sorted(fit)))}."
@@ -117,11 +148,13 @@ def _unfit(claim: Claim, board: Board) -> str | None:
         return f"{gpio} is the serial console. {remedy}"
     if pin in chip.usb:
         return f"{gpio} is the chip's USB port, which MicroPython keeps for itself. {remedy}"
+    if claim.needs is Needs.INPUT and pin == chip.download:
+        return f"{gpio} held at a reset starts the chip's bootloader, and not the node. {remedy}"
     if pin in board.names.values() and pin not in board.gpios():
         return f"{gpio} is a part of the board {describe(board.name)}, and not brought out. {remedy}"
     if pin not in board.gpios():
         return f"the board {describe(board.name)} has no {gpio}. {remedy}"
-    if not claim.analog:
+    if claim.needs is not Needs.ANALOG:
         return f"{gpio} is an input only, and {claim.role} needs an output. {remedy}"
     if pin in chip.adc_without_wifi:
         return f"the ADC of {gpio} does not work while Wi-Fi is on. {remedy}"

@@ -7,7 +7,7 @@ from host_tools.telemetry.payload import PayloadError, is_plain_text, parse, who
 
 _EPOCH = re.compile(r"[0-9a-f]{8}")
 _WHYS = ("full", "damaged")
-_SOURCES = ("spool", "clock", "uplink")
+_SOURCES = ("spool", "clock", "uplink", "identity")
 _TEXT_LENGTH = 250
 
 
@@ -28,7 +28,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something a person should know; `source` is the part that says so: "spool", "clock" or "uplink"."""
+    """Something a person should know; `source` is the part that says so, such as "spool" or "identity"."""
 
     source: str
     text: str

@@ -5,6 +5,7 @@ import queue
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,11 +37,15 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it came; `received` is in seconds since 1970, by this machine's clock."""
+    """A message as it came; `received` is in seconds since 1970, by this machine's clock.
+
+    A `retained` one was said before we came, nobody knows when.
+    """
 
     topic: str
     payload: bytes
     received: float
+    retained: bool = False
 
     @property
     def size(self) -> int:
@@ -69,7 +74,7 @@ class _NamedContext(ssl.SSLContext):
 
 
 class Subscriber:
-    """Subscribes `<prefix>/+/+` and hands out what comes, in order, by `next_event`.
+    """Subscribes `<prefix>/+/+`, or all of `topics`, and hands out what comes, in order, by `next_event`.
 
     `name` is what the broker's certificate must bear, by default the host. The broker may want `client_id`
     to be the one in our certificate. After `start` a lost connection is made anew until `stop`; messages of
@@ -77,13 +82,21 @@ class Subscriber:
     """
 
     def __init__(
-        self, host: str, port: int, tls: TlsFiles, *, client_id: str, prefix: str = "limpet", name: str = ""
+        self,
+        host: str,
+        port: int,
+        tls: TlsFiles,
+        *,
+        client_id: str,
+        prefix: str = "limpet",
+        name: str = "",
+        topics: Sequence[str] = (),
     ) -> None:
         self._address = f"{host}:{port}"
         self._host, self._port = host, port
         self._name = name or host
         self._tls = tls
-        self._topic = f"{prefix}/+/+"
+        self._topics = tuple(topics) or (f"{prefix}/+/+",)
         self._events: queue.Queue[Event] = queue.Queue(_BACKLOG)
         self._outcome: concurrent.futures.Future[Link] = concurrent.futures.Future()  # of `start`
         self._stopping = threading.Event()
@@ -138,6 +151,15 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def publish(self, topic: str, payload: bytes, timeout: float) -> bool:
+        """Publish with QoS 1; whether the broker has confirmed it within so many seconds."""
+        told = self._client.publish(topic, payload, qos=1)
+        try:
+            told.wait_for_publish(timeout)
+            return told.is_published()
+        except (RuntimeError, ValueError):  # there is no connection at the moment
+            return False
+
     def next_event(self, timeout: float) -> Event | None:
         """The next event, or None when nothing comes for so many seconds."""
         try:
@@ -172,16 +194,18 @@ class Subscriber:
         if code.is_failure:
             self._report(Link(False, f"it refused us, {code.getName().lower()}"))
         else:
-            client.subscribe(self._topic, qos=1)
+            client.subscribe([(topic, 1) for topic in self._topics])
 
     def _on_subscribe(
         self, _client: Client, _data: object, _id: int, codes: list[ReasonCode], _: Properties | None
     ) -> None:
         refused = any(code.is_failure for code in codes)
-        self._report(Link(False, f"it does not let us read {self._topic}") if refused else Link(True))
+        self._report(
+            Link(False, f"it does not let us read {' and '.join(self._topics)}") if refused else Link(True)
+        )
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self._put(Message(message.topic, bytes(message.payload), time.time()))
+        self._put(Message(message.topic, bytes(message.payload), time.time(), message.retain))
 
     def _on_disconnect(
         self, _client: Client, _data: object, _flags: DisconnectFlags, _code: ReasonCode, _: Properties | None

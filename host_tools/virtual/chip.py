@@ -151,7 +151,7 @@ class Console:
         self._interrupt = None
         if not self._code_runs():  # it has just ended
             self._flush()
-        elif _waits(process):
+        elif _waits(process) and self._code_runs():  # it may have switched Ctrl-C off before it waited
             del self._typed[:1]
             self._interrupted = self._loop.time()
             with contextlib.suppress(ProcessLookupError):

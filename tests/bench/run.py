@@ -18,6 +18,8 @@ from tests.bench import (
     deploying,
     flash,
     flashing,
+    issuing,
+    keys,
     lateness,
     modules,
     path,
@@ -43,6 +45,8 @@ FIGURES: dict[str, Callable[[Ground], list[Row]]] = {
     "building": building.rows,
     "flashing": flashing.rows,
     "deploying": deploying.rows,
+    "keys": keys.rows,
+    "issuing": issuing.rows,
 }
 
 

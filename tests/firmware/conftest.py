@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from host_tools import micropython, parts, paths
+from tests.security.marked import MarkedFile, is_mark
 
 HERE = Path(__file__).parent
 _RUNNER = HERE / "runner.py"
@@ -29,9 +30,14 @@ class MicroPythonFile(pytest.File):
     def collect(self) -> Iterator["MicroPythonItem"]:
         tree = ast.parse(self.path.read_text(), str(self.path))
         self.results: dict[str, dict[str, object]] | None = None
+        marks = MarkedFile(tree, self.path.name)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield MicroPythonItem.from_parent(self, name=node.name, line=node.lineno)
+                item = MicroPythonItem.from_parent(self, name=node.name, line=node.lineno)
+                for decorator in filter(is_mark, node.decorator_list):
+                    assert isinstance(decorator, ast.Call)
+                    item.add_marker(pytest.mark.security(*marks.arguments(decorator)))
+                yield item
 
     def result(self, name: str) -> dict[str, object]:
         if self.results is None:

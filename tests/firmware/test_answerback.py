@@ -75,6 +75,17 @@ def test_it_answers_to_syn_once_and_to_nothing_else():
     assert said == [WHO]
 
 
+def test_of_a_locked_node_it_tells_the_profile():
+    make()
+    made = Answerback(True)
+    turns = made.run()
+    next(turns)
+    answerback.sys.stdin.typed += SYN
+    made.node_id = "n01"
+    next(turns)
+    assert " ".join(said[0]) == "limpet %s node n01 production" % limpet.__version__
+
+
 def test_it_looks_a_few_times_a_second_at_most():
     _, turns, stdin = make()
     stdin.typed += SYN

@@ -88,7 +88,7 @@ def test_without_wifi_there_is_no_signal_strength():
 
 def test_about_describes_every_channel():
     channel = ("probe/temperature", "Cel", 4, -550000, 1250000, 2000)
-    told = json.loads("".join(about("n01", "virtual", [channel] * 32)))
+    told = json.loads("".join(about("n01", "virtual", "development", "ab" * 32, [channel] * 32)))
     assert len(told["channels"]) == 32
     assert told["channels"][31] == {
         "n": "probe/temperature",
@@ -98,8 +98,9 @@ def test_about_describes_every_channel():
         "high": 125.0,
     }
     assert (told["node"], told["board"], told["firmware"]) == ("n01", "virtual", __version__)
+    assert (told["profile"], told["certificate"]) == ("development", "ab" * 32)
     assert all(part.isdigit() for part in told["micropython"].split("."))
 
 
 def test_about_without_sensors_is_json_too():
-    assert json.loads("".join(about("n01", "virtual", [])))["channels"] == []
+    assert json.loads("".join(about("n01", "virtual", "production", "", [])))["channels"] == []

@@ -1,9 +1,11 @@
 """The node reads its identity partition: the vectors that the host reads too, and what goes wrong."""
 
+import hashlib
 import json
 import sys
 
 from limpet import identity
+from marks import security
 
 _HERE = __file__.rsplit("/", 1)[0]
 with open(_HERE + "/../vectors/identity.json") as file:
@@ -17,10 +19,8 @@ class Flash:
 
     def __init__(self, first, second):
         self.slots = (first, second)
-        self.reads = 0
 
     def readblocks(self, block, buffer, offset):
-        self.reads += len(buffer)
         slot, at = divmod(block * 4096 + offset, SLOT)
         assert at + len(buffer) <= SLOT
         data = self.slots[slot][at : at + len(buffer)]
@@ -55,6 +55,8 @@ def test_vectors():
             expected = "identity partition is unusable (slot 0: %s; slot 1: %s)" % tuple(damage)
             if damage == ["blank", "blank"]:
                 expected = "identity partition is blank"
+            elif set(damage) <= {"blank", "pending"}:
+                expected = "identity partition holds a key that waits for its certificate"
             assert failure(identity.read, flash(case)) == expected, name
             continue
         got = identity.read(flash(case))
@@ -62,34 +64,84 @@ def test_vectors():
         assert got.key == unhex(found["key"]), name
         assert got.chain == [unhex(item) for item in found["chain"]], name
         assert got.cas == [unhex(item) for item in found["cas"]], name
+        assert got.fingerprint == hashlib.sha256(got.chain[0]).digest().hex(), name
+        assert (got.slot, got.sequence) == (found["slot"], found["sequence"]), name
+        assert (got.trial, got.pending) == (found["trial"], found["pending"]), name
+        wrong = damage[1 - found["slot"]]
+        reported = wrong and wrong not in ("blank", "pending")
+        assert got.damage == ("slot %d: %s" % (1 - got.slot, wrong) if reported else None), name
 
 
-def test_damage_of_every_slot():
-    def decode(data):
-        header = data[:20]
-        return identity.decode(header, data[20 : 20 + identity.payload_length(header)])
-
+def test_what_is_in_every_slot():
     for case in CASES:
-        for i in (0, 1):
-            data = unhex(case["slots"][i])
-            data += b"\xff" * (SLOT - len(data))
-            assert failure(decode, data) == case["damage"][i], (case["name"], i)
+        held = [each if isinstance(each, str) else None for each in identity.slots(flash(case))]
+        assert held == case["damage"], case["name"]
 
 
-def test_every_bit_flip_is_noticed():
-    case = case_named("slot 1 newer")
-    older, newer = unhex(case["slots"][0]), bytearray(unhex(case["slots"][1]))
-    for bit in range(8 * len(newer)):
-        newer[bit // 8] ^= 1 << bit % 8
-        assert identity.read(Flash(older, newer)).key == b"old-key-bytes", bit
-        newer[bit // 8] ^= 1 << bit % 8
-    assert identity.read(Flash(older, newer)).key == b"new-key-bytes"
+def test_the_older_identity_of_a_trial():
+    for name in ("slot 1 newer", "slot 0 newer", "sequence wraps"):
+        older = identity.read(flash(case_named(name)), older=True)
+        assert older.key == b"old-key-bytes" and older.trial and older.damage is None, name
 
 
-def test_older_slot_is_left_alone_when_the_newer_one_is_good():
-    both = flash(case_named("slot 1 newer"))
-    identity.read(both)
-    assert both.reads == 20 + len(both.slots[1])
+def test_no_older_identity_without_a_trial():
+    for name in ("slot 0 only", "newer slot damaged", "a key waits"):
+        said = failure(identity.read, flash(case_named(name)), True)
+        assert said == "there is no older identity", name
+
+
+def flips(slots, which):
+    """Each bit of a slot flipped in turn: the bit's number, and the flash with it."""
+    slots = [bytearray(each) for each in slots]
+    for bit in range(8 * len(slots[which])):
+        slots[which][bit // 8] ^= 1 << bit % 8
+        yield bit, Flash(*slots)
+        slots[which][bit // 8] ^= 1 << bit % 8
+
+
+@security(8, "IEC 62443-4-2 CR 3.4", "ETSI EN 303 645 5.4-1")
+def test_a_bit_flip_in_a_new_identity():
+    """Each bit of an identity on trial is flipped: the node sees it, uses the old identity, and says so."""
+    slots = flash(case_named("slot 1 newer")).slots
+    for bit, flipped in flips(slots, 1):
+        who = identity.read(flipped)
+        assert who.key == b"old-key-bytes" and not who.trial, bit
+        assert who.damage.startswith("slot 1: "), (bit, who.damage)
+
+
+@security(8, "IEC 62443-4-2 CR 3.4", "ETSI EN 303 645 5.4-1")
+def test_a_bit_flip_in_an_old_identity():
+    """Each bit of the old identity is flipped during a trial: the node sees it, uses the new one, says so."""
+    slots = flash(case_named("slot 0 newer")).slots
+    for bit, flipped in flips(slots, 1):
+        who = identity.read(flipped)
+        assert who.key == b"new-key-bytes" and not who.trial, bit
+        assert who.damage.startswith("slot 1: "), (bit, who.damage)
+
+
+@security(8, "IEC 62443-4-2 CR 3.4", "ETSI EN 303 645 5.4-1")
+def test_a_bit_flip_in_the_only_identity():
+    """Each bit of a node's only identity is flipped: the node refuses it, and says which slot is damaged."""
+    for name, slot in (("slot 0 only", 0), ("slot 1 only", 1)):
+        slots = flash(case_named(name)).slots
+        for bit, flipped in flips(slots, slot):
+            said = failure(identity.read, flipped)
+            assert said and "slot %d: blank" % (1 - slot) in said, (bit, said)
+            assert "slot %d: " % slot in said and "slot %d: blank" % slot not in said, (bit, said)
+
+
+@security(8, "IEC 62443-4-2 CR 3.4", "ETSI EN 303 645 5.4-1")
+def test_a_bit_flip_in_a_key_that_waits():
+    """Each bit of a key that waits for its certificate is flipped: it is not used, the identity stands."""
+    slots = flash(case_named("a key waits")).slots
+    for bit, flipped in flips(slots, 1):
+        who = identity.read(flipped)
+        assert who.key == b"old-key-bytes", bit
+        if bit < 8 * 20:  # beside what waits, where a header will be
+            assert not who.pending and who.damage.startswith("slot 1: "), bit
+        else:
+            assert not who.pending and who.damage is None, bit
+            assert identity.waiting(flipped, 1, 8) is None, bit
 
 
 def test_key_and_certificates_are_bytes():

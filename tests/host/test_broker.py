@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from host_tools.broker import Broker, Kind, start_broker
 from host_tools.broker.mosquitto import find_executable
 from host_tools.errors import LimpetError
+from host_tools.pki import profiles
 from host_tools.pki.authority import Authority
-from host_tools.pki.names import CONSOLE
+from host_tools.pki.credential import Credential
+from host_tools.pki.names import CONSOLE, OPERATOR, OPERATOR_URI
 from tests.host.mqtt_clients import DEADLINE, Client, Refused, console, node_credential, tls_context
 
 NEEDS_MOSQUITTO = pytest.mark.skipif(
@@ -37,6 +41,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority = Authority.create(folder)
     authority.issue_broker(["localhost", "127.0.0.1"]).save(folder, "broker")
     authority.issue_console().save(folder, "console")
+    _operator(folder, authority).save(folder, "operator")
     for node in ("n01", "n02"):
         node_credential(authority, node).save(folder, node)
     node_credential(authority, "n01", now=LONG_AGO).save(folder, "expired")
@@ -44,6 +49,17 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stranger = Authority.create(folder / "stranger")
     node_credential(stranger, "n01").save(folder, "stranger")
     return folder
+
+
+def _operator(folder: Path, authority: Authority) -> Credential:
+    """What only `limpet ca` issues: the throwaway authority has no operators."""
+    signer = load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    with_name = profiles.Signer(signer, authority.certificate)
+    return Credential(
+        key, profiles.client(with_name, OPERATOR, OPERATOR_URI, key.public_key(), profiles.utc_now())
+    )
 
 
 @pytest.fixture(params=KINDS)
@@ -222,6 +238,22 @@ def test_console_writes_nothing(broker: Broker, pki: Path) -> None:
             watcher.send(topic, b"forged")
         node.publish("limpet/n01/data", b"own")
         assert watcher.until("limpet/n01/data", b"own") == []
+
+
+def test_operator_writes_commands_alone(broker: Broker, pki: Path) -> None:
+    with (
+        console(broker, pki) as watcher,
+        Client(broker, pki, "operator", OPERATOR) as operator,
+        Client(broker, pki, "n01", "n01") as node,
+    ):
+        assert operator.subscribe("limpet/#") and node.subscribe("limpet/n01/cmd/#")
+        for topic in ("limpet/n01/data", "limpet/n01/cmd", "limpet/n01/cmd/1/2", f"limpet/{OPERATOR}/state"):
+            operator.send(topic, b"forged")
+        operator.publish("limpet/n01/cmd/1", b"about")
+        assert watcher.until("limpet/n01/cmd/1", b"about") == []
+        assert node.next_message() == ("limpet/n01/cmd/1", b"about")
+        node.publish("limpet/n01/rsp/1", b"{}")
+        assert operator.until("limpet/n01/rsp/1", b"{}") == [("limpet/n01/cmd/1", b"about")]
 
 
 # -- state and last will -----------------------------------------------------------------------------------

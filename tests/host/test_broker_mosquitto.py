@@ -29,6 +29,11 @@ def test_acl_file() -> None:
         "user limpet.console",
         "topic read plant/a/#",
         "topic deny plant/a/limpet.console/#",
+        "",
+        "user limpet.operator",
+        "topic read plant/a/#",
+        "topic write plant/a/+/cmd/+",
+        "topic deny plant/a/limpet.operator/#",
     ]
 
 
@@ -81,7 +86,18 @@ def test_a_persistent_one_saves_every_change(tmp_path: Path) -> None:
         ("limpet.console", "limpet/#", False, True),
         ("limpet.console", "limpet/limpet.console/x", False, True),
         ("limpet.console", "limpets/n01/data", False, False),
+        ("limpet.console", "limpet/n01/cmd/7", False, True),
         ("limpet.console", "#", False, False),
+        ("limpet.operator", "limpet/n01/data", False, True),
+        ("limpet.operator", "limpet/#", False, True),
+        ("limpet.operator", "limpet/n01/cmd/7", True, True),
+        ("limpet.operator", "limpet/n01/cmd", False, True),
+        ("limpet.operator", "limpet/n01/cmd/7/8", False, True),
+        ("limpet.operator", "limpet/n01/rsp/7", False, True),
+        ("limpet.operator", "limpet/limpet.operator/cmd/7", False, True),
+        ("limpet.operator", "plant/limpet/n01/cmd/7", False, False),
+        ("limpet.operator", "cmd", False, False),
+        ("limpet.operator", "", False, False),
     ],
 )
 def test_rules(user: str, topic: str, write: bool, read: bool) -> None:

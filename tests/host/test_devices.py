@@ -209,7 +209,13 @@ def test_json_and_ports_named_in_the_environment(rigs: Rigs) -> None:
         "serial_number": None,
         "bridge": None,
         "description": "",
-        "what": {"kind": "node", "text": f"limpet 0.1.0, node {NODE}", "version": "0.1.0", "node": NODE},
+        "what": {
+            "kind": "node",
+            "text": f"limpet 0.1.0, node {NODE}",
+            "version": "0.1.0",
+            "node": NODE,
+            "locked": False,
+        },
         "chip": None,
     }
     assert found[blank.url]["what"]["kind"] == "broken"

@@ -45,6 +45,7 @@ def test_decode_vector(case: dict[str, Any]) -> None:
     decoded = decode(data)
     assert (decoded.slot, decoded.sequence) == (found["slot"], found["sequence"])
     assert list(decoded.damage) == case["damage"]
+    assert (decoded.trial, decoded.pending) == (found["trial"], found["pending"])
     assert decoded.identity == Identity(
         found["node_id"],
         bytes.fromhex(found["key"]),
@@ -60,7 +61,9 @@ def test_encode_makes_the_vector(name: str) -> None:
     assert encode(identity, case["found"]["sequence"]) == partition(*map(bytes.fromhex, case["slots"]))
 
 
+@pytest.mark.security(8, "IEC 62443-4-2 CR 3.4", "ETSI EN 303 645 5.4-1")
 def test_every_bit_flip_is_noticed() -> None:
+    """Each bit of a node's newer identity is flipped: the host sees it, and takes the older one."""
     other = dataclasses.replace(IDENTITY, key=b"old-key-bytes")
     good = encode_slot(IDENTITY, 2)
     used = len(good.rstrip(b"\xff"))
@@ -110,6 +113,12 @@ def test_decode_refuses_another_size(size: int) -> None:
 def test_blank_partition_says_so() -> None:
     with pytest.raises(IdentityDamagedError, match="The identity partition is blank"):
         decode(b"\xff" * PARTITION_SIZE)
+
+
+def test_a_key_that_waits_is_told() -> None:
+    (case,) = [case for case in CASES if case["name"] == "the first key waits"]
+    with pytest.raises(IdentityDamagedError, match="a key that waits for its certificate"):
+        decode(partition(*map(bytes.fromhex, case["slots"])))
 
 
 def test_the_key_does_not_show() -> None:

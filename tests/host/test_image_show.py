@@ -146,7 +146,7 @@ def test_the_same_for_programs(used: bytes, firmware: dict[str, bytes]) -> None:
         },
         "esp_idf": "v5.5.1",
         "boards": list(explained(used).boards),
-        "identity": {"node": "n01", "slot": 0},
+        "identity": {"node": "n01", "slot": 0, "trial": False, "pending": False},
         "firmware": "same",
         "missing": [],
         "settings": {"board": "virtual", "sensors": ["bme280", "probe", "wind"]},
@@ -393,7 +393,7 @@ def test_a_file_from_the_shell(tmp_path: Path, used: bytes) -> None:
     assert "this checkout's firmware" in done.out
     assert PASSWORD.decode() not in done.out
     told = json.loads(limpet("image", "show", tmp_path / "used.bin", "--json").out)
-    assert told["identity"] == {"node": "n01", "slot": 0}
+    assert told["identity"] == {"node": "n01", "slot": 0, "trial": False, "pending": False}
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ class Chip:
 def test_of_a_board_only_what_is_needed_is_read(used: bytes, firmware: dict[str, bytes]) -> None:
     chip = Chip(used)
     from_board = explain(BoardSource("f", chip, len(used), "ESP32", "24:0a:c4:00:00:01"), firmware)
-    assert chip.bytes < 300_000
+    assert chip.bytes < 400_000
     from_file = explained(used, firmware)
     told = as_json(from_board)
     assert (told["chip"], told["mac"]) == ("ESP32", "24:0a:c4:00:00:01")
@@ -468,7 +468,7 @@ def test_a_board_on_a_port_is_explained_and_restarts(rig: Rig) -> None:
     told = json.loads(done.out)
     assert (told["source"], told["chip"]) == (rig.url, "ESP32")
     assert told["mac"] == ":".join(f"{byte:02x}" for byte in rig.board.mac)
-    assert told["identity"] == {"node": "n01", "slot": 0}
+    assert told["identity"] == {"node": "n01", "slot": 0, "trial": False, "pending": False}
     assert told["firmware"] == "same"
     assert told["micropython"]["version"] == "1.27.0"
     assert PASSWORD.decode() not in done.out + done.err

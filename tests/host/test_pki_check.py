@@ -94,3 +94,24 @@ def test_junk(authority: Authority) -> None:
     assert "the private key of node n01 are no key" in key and "canary" not in key
     assert "a certificate of node n01 are no" in refusal(dataclasses.replace(identity, chain=(b"junk",)))
     assert "a trusted CA of node n01 are no" in refusal(dataclasses.replace(identity, cas=(b"junk",)))
+
+
+@pytest.mark.security(12, "IEC 62443-4-2 CR 3.5", "ETSI EN 303 645 5.13-1")
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_no_bit_of_an_identity_makes_a_traceback(authority: Authority) -> None:
+    """An identity with any one bit of its certificate flipped, or cut short, is refused in a sentence."""
+    identity = authority.issue_node("n01")
+    [good] = identity.chain
+    spoilt = [good[:size] for size in range(0, len(good), 7)]
+    for at in range(8 * len(good)):
+        flipped = bytearray(good)
+        flipped[at // 8] ^= 1 << at % 8
+        spoilt.append(bytes(flipped))
+    refused = 0
+    for each in spoilt:
+        try:
+            check_identity(dataclasses.replace(identity, chain=(each,)))
+        except LimpetError as error:
+            refused += 1
+            assert str(error).endswith(".") and "\n" not in str(error)
+    assert refused >= len(spoilt) - 8  # the count of unused bits before the signature says nothing

@@ -524,10 +524,12 @@ def test_commands_are_answered(plant: Plant) -> None:
         broker.serve(link)
 
     script = """
+from limpet.commands import Commands
 u = make(health_s=3600)
-steps = u.run()
+steps, orders = u.run(), Commands(u, "n01").run()
 sample(1)
 while True:
+    next(orders)
     time.sleep_ms(min(next(steps), 5))
 """
     with Peer(plant.context(), [commands]) as peer, plant.start(peer.port, NODE + script):

@@ -27,7 +27,7 @@ REFUSED = {
     "no JSON": ("{", "not JSON"),
     "no object": ("[]", "the event is not a JSON object"),
     "a field twice": (REMARK.replace("}", ',"text":"x"}'), "the same field twice"),
-    "no kind": ('{"text":"x"}', "'event' must be one of gap, spool, clock, uplink"),
+    "no kind": ('{"text":"x"}', "'event' must be one of gap, spool, clock, uplink, identity"),
     "unknown kind": (REMARK.replace("clock", "fire"), "'event' must be one of"),
     "kind is a list": (REMARK.replace('"clock"', "[]"), "'event' must be one of"),
     "text missing": ('{"event":"clock"}', "'text' is missing"),

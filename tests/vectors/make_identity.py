@@ -11,7 +11,7 @@ from typing import Any
 
 TARGET = Path(__file__).with_name("identity.json")
 
-NODE_ID, KEY, CERTIFICATE, TRUSTED_CA = 1, 2, 3, 4
+NODE_ID, KEY, CERTIFICATE, TRUSTED_CA, CHECK = 1, 2, 3, 4, 5
 NAMES = {NODE_ID: "node_id", KEY: "key", CERTIFICATE: "chain", TRUSTED_CA: "cas"}
 BLANK = b""
 
@@ -39,6 +39,24 @@ def slot(
     length = len(body) if length is None else length
     covered = bytes([version, 0, 0, 0]) + sequence.to_bytes(4, "little") + length.to_bytes(4, "little")
     return magic + covered + zlib.crc32(covered + body).to_bytes(4, "little") + body
+
+
+def begun(sequence: int, node_id: bytes = b"n01", key: bytes = b"new-key-bytes") -> bytes:
+    """The fields with which a node begins an identity of its own."""
+    fields = tlv(NODE_ID, node_id) + tlv(KEY, key)
+    crc = zlib.crc32(sequence.to_bytes(4, "little") + fields)
+    return fields + tlv(CHECK, crc.to_bytes(4, "little"))
+
+
+def swapped(sequence: int) -> bytes:
+    """The same in another order."""
+    fields = tlv(KEY, b"new-key-bytes") + tlv(NODE_ID, b"n01")
+    return fields + tlv(CHECK, zlib.crc32(sequence.to_bytes(4, "little") + fields).to_bytes(4, "little"))
+
+
+def waiting(sequence: int, more: bytes = b"", **fields: bytes) -> bytes:
+    """A slot in which a key waits for its certificate, of which `more` is there already."""
+    return b"\xff" * 20 + begun(sequence, **fields) + more
 
 
 def flipped(data: bytes, byte: int, bit: int) -> bytes:
@@ -205,6 +223,100 @@ def cases() -> list[tuple[str, bytes, bytes, dict[str, Any] | None, str | None, 
             "bad node id",
         ),
         ("empty payload", slot(1, b""), slot(2, b""), None, "no node id", "no node id"),
+        ("a key waits", old, waiting(8), expected(0, 7, **OLD_FIELDS), None, "pending"),
+        ("a key waits in slot 0", waiting(8), slot(7, OLD), expected(1, 7, **OLD_FIELDS), "pending", None),
+        (
+            "a key waits, and pieces of its certificate are there",
+            old,
+            waiting(8, tlv(CERTIFICATE, b"certificate-bytes")[:9]),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "pending",
+        ),
+        (
+            "a key waits for the sequence after the largest",
+            slot(2**32 - 1, OLD),
+            waiting(0),
+            expected(0, 2**32 - 1, **OLD_FIELDS),
+            None,
+            "pending",
+        ),
+        (
+            "a key waits that came with another identity",
+            old,
+            waiting(7),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "blank",
+        ),
+        ("the first key waits", waiting(1), BLANK, None, "pending", "blank"),
+        ("the first key waits in slot 1", BLANK, waiting(1), None, "blank", "pending"),
+        ("two keys wait", waiting(1), waiting(1), None, "pending", "pending"),
+        (
+            "a key waits beside a damaged slot",
+            flipped(old, 16, 0),
+            waiting(1),
+            None,
+            "CRC mismatch",
+            "pending",
+        ),
+        (
+            "a longest node id waits",
+            waiting(1, node_id=LONGEST_ID.encode(), key=b"k" * 138),
+            BLANK,
+            None,
+            "pending",
+            "blank",
+        ),
+        ("a key that was torn", old, waiting(8)[:-1], expected(0, 7, **OLD_FIELDS), None, "blank"),
+        (
+            "a key that is damaged",
+            old,
+            flipped(waiting(8), 35, 4),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "blank",
+        ),
+        (
+            "a key before its node id",
+            old,
+            b"\xff" * 20 + swapped(8),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "blank",
+        ),
+        (
+            "no key before its check",
+            old,
+            b"\xff" * 20 + tlv(CHECK, zlib.crc32(bytes([8, 0, 0, 0])).to_bytes(4, "little")),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "blank",
+        ),
+        (
+            "a key that waits is too long",
+            old,
+            waiting(8, key=b"k" * 256),
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "blank",
+        ),
+        (
+            "a key waits behind a torn header",
+            old,
+            slot(8, b"")[:7] + waiting(8)[7:],
+            expected(0, 7, **OLD_FIELDS),
+            None,
+            "length beyond the slot",
+        ),
+        (
+            "made on the node",
+            old,
+            slot(8, begun(8) + tlv(CERTIFICATE, b"certificate-bytes") + tlv(TRUSTED_CA, b"ca-bytes")),
+            expected(1, 8, **NEW_FIELDS),
+            None,
+            None,
+        ),
     ]
 
 
@@ -213,10 +325,11 @@ def document() -> str:
         {
             "name": name,
             "slots": [data.rstrip(b"\xff").hex() for data in slots],
-            "found": found,
+            "found": found and found | {"trial": damage_0 is damage_1 is None, "pending": pending},
             "damage": [damage_0, damage_1],
         }
         for name, *slots, found, damage_0, damage_1 in cases()
+        for pending in ["pending" in (damage_0, damage_1)]
     ]
     about = "Made by make_identity.py. A slot's bytes are followed by 0xFF up to 0x2000 bytes."
     return json.dumps({"about": about, "vectors": vectors}, indent=1) + "\n"

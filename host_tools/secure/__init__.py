@@ -1,0 +1,1 @@
+"""Flash encryption and secure boot: the eFuses they need, told and rehearsed. Nothing here burns any."""
