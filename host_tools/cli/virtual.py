@@ -36,6 +36,10 @@ def virtual(
         int | None,
         typer.Option(min=1, max=_MOST_PORTS, help="TCP port of the first board; the next one has the next."),
     ] = None,
+    ntp: Annotated[
+        int | None,
+        typer.Option(min=1, max=_MOST_PORTS, help="Be a time server too, on this UDP port of this machine."),
+    ] = None,
     log: Annotated[bool, typer.Option("--log", help="Show what the boards print.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +67,7 @@ def virtual(
         count=count,
         blank=blank,
         first_port=port,
+        ntp_port=ntp,
         log=sys.stdout.buffer if log else None,
         show=show,
         remark=remark,

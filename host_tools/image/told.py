@@ -69,7 +69,7 @@ def as_json(found: Explanation) -> dict[str, Any]:
         "micropython": banner and {"version": banner.version, "date": banner.date, "machine": banner.machine},
         "esp_idf": said.idf or None if said else None,
         "boards": list(found.boards),
-        "identity": identity and {"node": identity.node_id, "slot": identity.slot},
+        "identity": identity and identity.as_json(),
         "spool": spool.get("spool"),
         "firmware": files.firmware if files else None,
         "missing": list(files.missing) if files else [],

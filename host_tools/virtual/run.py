@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from host_tools import micropython, parts
+from host_tools.errors import LimpetError
 from host_tools.scratch import scratch_folder
 from host_tools.virtual import control, scene
 from host_tools.virtual.bench import Bench
 from host_tools.virtual.board import VirtualBoard
 from host_tools.virtual.kept import Kept, open_boards
 from host_tools.virtual.limits import allow_files
+from host_tools.virtual.time_server import TimeServer
 from host_tools.virtual.weather import Weather, recorded_weather
 
 _HOST = "127.0.0.1"
@@ -42,6 +44,7 @@ def run(
     count: int,
     blank: bool,
     first_port: int | None,
+    ntp_port: int | None,
     log: BinaryIO | None,
     show: Callable[[list[Running]], None],
     remark: Callable[[str], None],
@@ -49,8 +52,8 @@ def run(
     """Boot so many boards and stay until Ctrl-C, or until nobody reads `log` any more.
 
     `root` is where they keep their flash; None for boards that are gone afterwards. `board` is what they are,
-    `blank` begins with empty flash, `first_port` is the first board's TCP port. `log` gets what the boards
-    print, `show` how to reach them, and `remark` what is done before that.
+    `blank` begins with empty flash, `first_port` is the first board's TCP port, `ntp_port` that of a time
+    server. `log` gets what the boards print, `show` how to reach them, and `remark` what is done before that.
     Raises LimpetError when a board cannot be had.
     """
     allow_files(count * _FILES_A_BOARD + _FILES_BESIDE)
@@ -62,6 +65,8 @@ def run(
         all_kept = stack.enter_context(open_boards(root, count, board, blank=blank))
         printed: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         bench = stack.enter_context(Bench())
+        if ntp_port is not None:
+            _open_time_server(bench, ntp_port)
         made = [
             _make(bench, each, weather, first_port and first_port + each.number - 1, printed if log else None)
             for each in all_kept
@@ -77,6 +82,15 @@ def run(
                 if log is not None:
                     log.write(lines.of(number, data.replace(b"\r", b"")))
                     log.flush()
+
+
+def _open_time_server(bench: Bench, port: int) -> None:
+    try:
+        bench.on_close(bench.run(TimeServer.open(port=port)).close)
+    except OSError as error:
+        raise LimpetError(
+            f"No time server can listen on UDP port {port} ({error.strerror}): choose another --ntp."
+        ) from None
 
 
 def _make(

@@ -37,9 +37,12 @@ class TimeServer(asyncio.DatagramProtocol):
         self._fault: str | None = None
 
     @classmethod
-    async def open(cls, now: Callable[[], float] = time.time) -> Self:
+    async def open(cls, now: Callable[[], float] = time.time, port: int = 0) -> Self:
+        """Listen on UDP port `port`, or on a free one. Raises OSError when it is taken."""
         loop = asyncio.get_running_loop()
-        transport, server = await loop.create_datagram_endpoint(lambda: cls(now), local_addr=("127.0.0.1", 0))
+        transport, server = await loop.create_datagram_endpoint(
+            lambda: cls(now), local_addr=("127.0.0.1", port)
+        )
         server.port = transport.get_extra_info("sockname")[1]
         return server
 

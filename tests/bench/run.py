@@ -23,6 +23,7 @@ from tests.bench import (
     lateness,
     modules,
     path,
+    provisioning,
     session,
     storm,
     whole_node,
@@ -47,6 +48,7 @@ FIGURES: dict[str, Callable[[Ground], list[Row]]] = {
     "deploying": deploying.rows,
     "keys": keys.rows,
     "issuing": issuing.rows,
+    "provisioning": provisioning.rows,
 }
 
 

@@ -58,7 +58,9 @@ def refused(done: Done, sentence: str, code: int = 1) -> None:
 class Running:
     """A command that stays, in a session of its own. Use as a context manager: what is left is killed."""
 
-    def __init__(self, *words: str | Path, stdout: int = subprocess.PIPE, **changes: str) -> None:
+    def __init__(
+        self, *words: str | Path, stdout: int = subprocess.PIPE, cwd: Path | None = None, **changes: str
+    ) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [LIMPET, *map(str, words)],
@@ -69,6 +71,7 @@ class Running:
             errors="replace",  # the raw REPL's bytes in a board's log
             env=environment(**changes, **{_MARK: self.mark}),
             stdin=subprocess.DEVNULL,
+            cwd=cwd,
             start_new_session=True,
             preexec_fn=_as_from_a_terminal,
         )

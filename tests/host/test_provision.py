@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from host_tools import boards, partitions
+from host_tools.ca.operator import operator
 from host_tools.fleet import CLAIMED, IN_SERVICE, Fleet
 from host_tools.pki import partition
 from host_tools.provisioning.factory import Made, make_images
 from host_tools.provisioning.outcome import ALREADY, Outcome
+from host_tools.provisioning.proof import Witness
 from host_tools.provisioning.steps import STEPS
 from tests.host.provisioning import Site, ledger
+from tests.host.stand import DEADLINE
 from tests.host.virtual_rig import Rig
 
 IDENTITY = partitions.find(boards.load_board("virtual").partition_table(), "identity")
@@ -72,6 +75,19 @@ def test_the_settings_are_there_and_no_secret_in_the_outcome(first: tuple[Rig, O
     for path in site.folder.rglob("*"):
         if path.is_file() and path != rig.flash:
             assert key[7:39] not in path.read_bytes(), path
+
+
+def test_what_the_broker_has_kept_is_no_proof(site: Site, first: tuple[Rig, Outcome]) -> None:
+    """Only an `about` that is said in this moment counts."""
+    rig, _ = first
+    order = site.order()
+    with operator(site.ca) as files:
+        witness = Witness(order.places, order.prefix, lambda: files)
+        with witness.expecting("line-1") as heard, witness:
+            assert witness.is_there(DEADLINE)
+            rig.power_off()
+            rig.power_on()
+            assert heard.get(timeout=DEADLINE).retained is False
 
 
 def test_a_board_that_is_in_service_is_recognised(site: Site, first: tuple[Rig, Outcome]) -> None:

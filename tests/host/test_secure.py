@@ -196,7 +196,7 @@ def test_the_command_prints_the_plan() -> None:
     assert told["steps"][2]["commands"][0]["burns"] is True
 
 
-@pytest.mark.security(2, "IEC 62443-4-2 CR 3.14", "ETSI EN 303 645 5.4-1")
+@pytest.mark.security(2, "IEC 62443-4-2 EDR 3.14", "ETSI EN 303 645 5.4-1")
 def test_the_command_rehearses(tmp_path: Path) -> None:
     """The steps of the plan lock a chip: its flash key can be read by nobody, and no step shows it."""
     temporary = tmp_path / "tmp"

@@ -1,1 +1,1 @@
-"""Security: what issue by issue is promised, the tests that no single part owns, and the report of all."""
+"""The security report, and the tests of promises that no single part of limpet keeps alone."""

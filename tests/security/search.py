@@ -83,6 +83,14 @@ class Onlooker:
             time.sleep(_LOOK_S)
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is no more, or waits for its parent to hear of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def descendants(pid: int) -> list[int]:
     """The process and all that it has started and that still run."""
     children: dict[int, list[int]] = {}
@@ -103,8 +111,10 @@ def memory(pid: int) -> Iterator[bytes]:
         try:
             maps = Path(f"/proc/{pid}/maps").read_text()
             mem = stack.enter_context(Path(f"/proc/{pid}/mem").open("rb", 0))
-        except (ProcessLookupError, FileNotFoundError):
-            return
+        except OSError:
+            if has_ended(pid):
+                return
+            raise
         for line in maps.splitlines():
             where, rights, *_ = line.split()
             if not rights.startswith("rw") or "[vvar" in line:
