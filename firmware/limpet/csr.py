@@ -52,6 +52,16 @@ def public_point(key):
     return point
 
 
+def certified_point(certificate):
+    """The point (x, y) that a certificate (DER) certifies. Raises ValueError if there is none on P-256."""
+    before = _PUBLIC + _POINT
+    at = certificate.find(before) + len(before)
+    point = certificate[at : at + 2 * p256.SIZE]
+    if at < len(before) or at != certificate.rfind(before) + len(before) or len(point) != 2 * p256.SIZE:
+        raise ValueError("no public key on P-256")
+    return int.from_bytes(point[: p256.SIZE], "big"), int.from_bytes(point[p256.SIZE :], "big")
+
+
 def request(node_id, key):
     """Generator: the CertificationRequest (PKCS#10, RFC 2986) of `node_id` for an ECPrivateKey.
 

@@ -9,7 +9,9 @@ followed there is an EnrolError, where flash fails an OSError.
 """
 
 import gc
-from binascii import crc32
+import hashlib
+import struct
+from binascii import crc32, unhexlify
 
 import network
 import uctypes
@@ -21,6 +23,9 @@ from limpet.p256 import run
 _WARM_MS = const(100)  # from the radio's start to the first random number
 _BLOCK = const(4096)
 _BLOCKS = const(2)  # of a slot
+_PURPOSE = b"limpet endorsement\0"
+_ENDORSEMENT = b"\x06\x40\x00"  # its tag and length
+_ENDORSEMENT_SIZE = const(67)
 
 
 class EnrolError(Exception):
@@ -103,21 +108,30 @@ def put(offset, data):
 
 
 def commit(length, crc):
-    """Make an identity of what was put, `length` bytes with this CRC-32; the fingerprint of its certificate.
+    """As `committing`, at once and without an endorsement: for the REPL, as who is there has the board."""
+    return run(committing(length, crc, False))
 
-    If there was an identity before, the new one is on trial from now on. The same order may come again.
-    Raises EnrolError if no key waits, something else was put, or it makes no identity.
+
+def committing(length, crc, endorsed=True):
+    """Generator: make an identity of what was put, `length` bytes with this CRC-32.
+
+    It yields milliseconds to wait, and returns the fingerprint of the certificate. If there was an identity
+    before, the new one is on trial from now on. The same order may come again. Raises EnrolError if no key
+    waits, something else was put, it makes no identity, or the authority of the present one does not endorse
+    it.
     """
     done = _committed(length, crc)
     if done:
         return done
-    spare, _ = _spare()
+    spare, current = _spare()
     _, key, start = _waiting(spare)
     if length < 0 or start + length > identity.ROOM:
         raise EnrolError("%d bytes are more than a slot has" % length)
     payload = spare.read(identity.HEADER_SIZE, start + length)
     if crc32(memoryview(payload)[start:]) != crc:
         raise EnrolError("what was put has another CRC: put all again, from 0")
+    if endorsed:
+        yield from _check_endorsement(current, spare.sequence, memoryview(payload)[start:])
     header = identity.header(spare.sequence, payload)
     try:
         found = identity.decode(header, payload)
@@ -152,6 +166,34 @@ def settle(keep_new):
             return
     for _ in _Slot(partition, loser, 0).erase():
         pass
+
+
+def sequence():
+    """The sequence of the identity that a waiting key is for. Raises EnrolError during a trial."""
+    return _spare()[0].sequence
+
+
+def _check_endorsement(current, sequence, fields):
+    """Generator: see that the authority of the identity `current` has signed the fields that were put.
+
+    Else who owns a broker could lead the node to an authority of their own. Raises EnrolError.
+    """
+    end = len(fields) - _ENDORSEMENT_SIZE
+    if current is None or end < 0 or fields[end : end + len(_ENDORSEMENT)] != _ENDORSEMENT:
+        raise EnrolError("what was put does not end with an endorsement by the authority of this node")
+    signed = hashlib.sha256(_PURPOSE + unhexlify(current.fingerprint) + struct.pack("<I", sequence))
+    signed.update(current.node_id.encode())
+    signed.update(fields[:end])
+    middle = len(fields) - p256.SIZE
+    r, s = (int.from_bytes(bytes(fields[at : at + p256.SIZE]), "big") for at in (middle - p256.SIZE, middle))
+    try:
+        # Its issuer is the next one in its chain, or where that ends with it the first of its trusted CAs.
+        issuer = csr.certified_point((current.chain + current.cas)[1])
+    except ValueError as error:
+        raise EnrolError("the authority of this node cannot endorse anything: %s" % error)
+    good = yield from p256.verify(issuer, signed.digest(), r, s)
+    if not good:
+        raise EnrolError("what was put is not endorsed by the authority of this node, for what it has now")
 
 
 class _Slot:

@@ -49,11 +49,11 @@ def follow(payload, node_id, uplink):
 def _key(rest, node_id, uplink):
     if rest == b"same":
         yield from enrol.copying()
-        return {"ok": True}
+        return {"ok": True, "sequence": enrol.sequence()}
     if rest:
         raise OrderError("expected 'key' or 'key same'")
     made = yield from enrol.making(node_id)
-    return {"csr": b2a_base64(made).decode().strip()}
+    return {"csr": b2a_base64(made).decode().strip(), "sequence": enrol.sequence()}
 
 
 def _put(rest, node_id, uplink):
@@ -69,8 +69,7 @@ def _use(rest, node_id, uplink):
     length, _, crc = rest.partition(b" ")
     if not _is_number(length) or len(crc) != 8 or not all(each in _HEX for each in crc):
         raise OrderError("expected 'use LENGTH CRC', the CRC with 8 hex digits")
-    made = enrol.commit(int(length), int(crc, 16))
-    yield 0
+    made = yield from enrol.committing(int(length), int(crc, 16))
     uplink.renewed = identity.load().trial
     return {"ok": True, "fingerprint": made}
 

@@ -17,7 +17,7 @@ from host_tools.ca.opened import Opened
 from host_tools.ca.passphrase import Unlock
 from host_tools.ca.state import Issued
 from host_tools.errors import LimpetError, RefusedError, UsageError
-from host_tools.pki import crl, names, profiles
+from host_tools.pki import crl, endorsement, names, profiles
 from host_tools.pki.credential import Credential
 from host_tools.pki.partition import Identity
 from host_tools.pki.profiles import Clock, Signer, utc_now
@@ -169,6 +169,23 @@ class CertificateAuthority(Opened):
             made = profiles.client(signer, common_name, uri, key.public_key(), self.now(), lifetime)
             self._record(kind, made, signer)
             return Credential(key, made, (signer.certificate,))
+
+    def endorse(self, present: Issued, sequence: int, fields: bytes) -> bytes:
+        """The fields of an identity (`partition.certificate_fields`) with the endorsement behind them.
+
+        It lets the node that has the certificate `present` take them over the network, as its identity with
+        that sequence. It is signed with the key that signed `present`, be its authority a former one by now.
+        Raises RefusedError if `present` is not live, LimpetError if that key is not there.
+        """
+        with self.acting():
+            if present not in self.live(present.name):
+                raise RefusedError(
+                    f"The certificate that the node {present.name} has is not live: provision it anew."
+                )
+            key = self.signer(present.issuer).key
+            return endorsement.endorse(
+                key, bytes.fromhex(present.fingerprint), sequence, present.name, fields
+            )
 
     # -- revoke and tell -----------------------------------------------------------------------------------
 

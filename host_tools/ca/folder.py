@@ -68,31 +68,41 @@ class Folder:
 
         Raises LimpetError if another one keeps us waiting for half a minute, or the ledger cannot be opened.
         """
-        try:
-            descriptor = os.open(self.ledger, os.O_RDONLY)
-        except OSError as error:
-            raise LimpetError(f"The ledger {self.ledger} cannot be opened: {error.strerror}.") from None
-        try:
-            _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, self.path)
+        taken = f"Another limpet has been writing in {self.path} for {_PATIENCE_S:.0f} s"
+        with _locked(self.ledger, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, taken):
             yield
-        finally:
-            os.close(descriptor)  # which unlocks
+
+    @contextlib.contextmanager
+    def one_operator(self) -> Iterator[None]:
+        """Keep other processes from being the operator: a broker has one client of a name.
+
+        Raises LimpetError if there is another one.
+        """
+        taken = "Another limpet is the operator at the moment (it provisions, rotates or asks the fleet)"
+        with _locked(self.trusted, fcntl.LOCK_EX, taken, 0.0):
+            yield
 
 
-def _lock(descriptor: int, kind: int, path: Path) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
+@contextlib.contextmanager
+def _locked(file: Path, kind: int, taken: str, patience: float = _PATIENCE_S) -> Iterator[None]:
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError as error:
+        raise LimpetError(f"{file} cannot be opened: {error.strerror}.") from None
+    end = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise LimpetError(f"{taken}: wait for its end, then try again.") from None
+            except OSError as error:
                 raise LimpetError(
-                    f"Another limpet has been writing in {path} for {_PATIENCE_S:.0f} s: "
-                    "wait for its end, then try again."
+                    f"The folder {file.parent} allows no locks ({error.strerror}): keep it on a local disk."
                 ) from None
-        except OSError as error:
-            raise LimpetError(
-                f"The folder {path} allows no locks ({error.strerror}): keep it on a local disk."
-            ) from None
-        time.sleep(_POLL_S)
+            time.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)  # which unlocks

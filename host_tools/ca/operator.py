@@ -18,9 +18,9 @@ _STEM = "operator"
 def operator(authority: CertificateAuthority) -> Iterator[TlsFiles]:
     """The files by which a client is the operator to a broker of this authority, for an hour from now on.
 
-    Raises LimpetError if they cannot be made.
+    Raises LimpetError if they cannot be made, or another process is the operator.
     """
-    with scratch_folder(_STEM) as folder:
+    with authority.folder.one_operator(), scratch_folder(_STEM) as folder:
         trusted = folder / "trusted.crt"
         files.write_private(trusted, pem(*map(x509.load_der_x509_certificate, authority.trusted)))
         authority.issue_client("operator").save(folder, _STEM)

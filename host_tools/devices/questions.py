@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-_SYN, _CTRL_B = b"\x16", b"\x02"
+from host_tools.line import answerback
+
+_CTRL_B = b"\x02"
 _SYNC = b"\xc0\x00\x08\x24\x00\x00\x00\x00\x00\x07\x07\x12\x20" + b"\x55" * 32 + b"\xc0\r"
 """With a Return: a prompt that comes later has it as an odd line, and not in front of its next one."""
 _SYNC_ANSWER = b"\xc0\x01\x08"
@@ -22,7 +24,6 @@ _MOST_HEARD = 16384
 _MOST_QUOTED = 40
 _NO_NODE = b"-"
 
-_NODE = re.compile(rb"limpet (\S{1,32}) node (\S{1,32})(| production)\r?\n")
 _STARTS = re.compile(rb"node: limpet (\S{1,32})\r?\n")
 _IS = re.compile(rb"node: I am '([^'\r\n]{1,32})'\r?\n")
 _BANNER = re.compile(rb"MicroPython (\S+)[^;\r\n]*; ([^\r\n]+?)\r?\n")
@@ -61,7 +62,7 @@ class Step(NamedTuple):
     """How long to listen then."""
 
 
-_WHO = b"\r" + _SYN
+_WHO = b"\r" + answerback.ASK
 WHO_ARE_YOU = (Step(b"", 0.3), Step(_WHO, 2.5))
 """What may be said to a board that is only watched. A node that is busy with TLS is slow to hear it."""
 EVERYTHING = (*WHO_ARE_YOU, Step(_CTRL_B, 0.4), Step(_SYNC, 0.6))
@@ -108,7 +109,7 @@ class Questions:
 
 def recognise(heard: bytes) -> What | None:
     """What a board has said of itself; None while that is open."""
-    answer = _last(_NODE, heard)
+    answer = _last(answerback.ANSWER, heard)
     if answer:
         firmware, name, profile = answer
         return _node(firmware, name, locked=bool(profile))
@@ -143,7 +144,7 @@ def conclude(heard: bytes) -> What:
 
 def introduced(heard: bytes) -> tuple[bytes | None, bytes | None]:
     """The firmware's version and the node's id, as the node's log and its answer tell them."""
-    answer = _last(_NODE, heard)
+    answer = _last(answerback.ANSWER, heard)
     if answer:
         version, node, _ = answer
         return version, None if node == _NO_NODE else node

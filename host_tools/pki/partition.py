@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from host_tools.errors import LimpetError
@@ -17,7 +17,7 @@ _VERSION = 1
 _HEADER = struct.Struct("<4sB3xIII")
 _CRC_FROM, _CRC_TO = 4, 16
 _TLV = struct.Struct("<BH")
-_NODE_ID, _KEY, _CERTIFICATE, _TRUSTED_CA, _CHECK = 1, 2, 3, 4, 5
+_NODE_ID, _KEY, _CERTIFICATE, _TRUSTED_CA, _CHECK, _ENDORSEMENT = 1, 2, 3, 4, 5, 6
 _MOST_BEGUN = 256
 
 BLANK = "blank"
@@ -83,27 +83,38 @@ class _SlotError(Exception):
     """What is wrong with one slot, in a few words."""
 
 
+def certificate_fields(chain: Sequence[bytes], cas: Sequence[bytes]) -> bytes:
+    """The fields for these certificates and trusted CAs, each DER: what an identity gets from outside."""
+    parts = [(_CERTIFICATE, each) for each in chain] + [(_TRUSTED_CA, each) for each in cas]
+    return b"".join(_field(tag, value) for tag, value in parts)
+
+
+def endorsement_field(signature: bytes) -> bytes:
+    """The field for an endorsement of what stands before it (`host_tools.pki.endorsement`)."""
+    return _field(_ENDORSEMENT, signature)
+
+
 def encode_slot(identity: Identity, sequence: int) -> bytes:
     """The SLOT_SIZE bytes of one slot; `sequence` counts up from slot to slot, modulo 2^32.
 
     Raises LimpetError if the identity does not fit or lacks a part.
     """
     check_node_id(identity.node_id)
-    parts = [(_NODE_ID, identity.node_id.encode()), (_KEY, identity.key)]
-    parts += [(_CERTIFICATE, certificate) for certificate in identity.chain]
-    parts += [(_TRUSTED_CA, authority) for authority in identity.cas]
-    if not identity.chain or not identity.cas or not all(value for _, value in parts):
+    node_id = identity.node_id.encode()
+    values = (node_id, identity.key, *identity.chain, *identity.cas)
+    if not identity.chain or not identity.cas or not all(values):
         raise LimpetError(
             f"The identity of node {identity.node_id} is incomplete: "
             "it needs a key, a certificate and a trusted CA."
         )
-    size = _HEADER.size + sum(_TLV.size + len(value) for _, value in parts)
+    size = _HEADER.size + sum(_TLV.size + len(value) for value in values)
     if size > SLOT_SIZE:
         raise LimpetError(
             f"The identity of node {identity.node_id} takes {size} bytes, and a slot has {SLOT_SIZE}: "
             "use fewer or smaller certificates."
         )
-    payload = b"".join(_TLV.pack(tag, len(value)) + value for tag, value in parts)
+    payload = _field(_NODE_ID, node_id) + _field(_KEY, identity.key)
+    payload += certificate_fields(identity.chain, identity.cas)
     unsigned = _HEADER.pack(_MAGIC, _VERSION, sequence & 0xFFFFFFFF, len(payload), 0)
     crc = zlib.crc32(payload, zlib.crc32(unsigned[_CRC_FROM:_CRC_TO]))
     slot = unsigned[:_CRC_TO] + crc.to_bytes(4, "little") + payload
@@ -209,6 +220,10 @@ def _one(values: list[bytes], what: str) -> bytes:
     if not values:
         raise _SlotError(f"no {what}")
     return values[0]
+
+
+def _field(tag: int, value: bytes) -> bytes:
+    return _TLV.pack(tag, len(value)) + value
 
 
 def _tlvs(payload: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from host_tools.errors import LimpetError
+from host_tools.pki.partition import certificate_fields
 from host_tools.provisioning.on_board import CODE
 from host_tools.repl import BoardError, Repl
-from host_tools.rotation.pieces import tlvs
 
 _KEY_S = 90.0  # an ESP32 takes some ten seconds for a key and a signature
 _HEADER = 24  # characters of a piece's first line, in base64
@@ -68,7 +68,7 @@ class Installation:
         moment: Callable[[str], None],
     ) -> str | None:
         """Give the board its certificates; the fingerprint of the one that it shows from now on."""
-        fields = tlvs(chain, trusted)
+        fields = certificate_fields(chain, trusted)
         self._send("take_identity", fields, progress)
         moment("install: put")
         self._ask(f"enrol.commit({len(fields)},{zlib.crc32(fields)})")

@@ -8,18 +8,15 @@ from typing import Literal
 
 from host_tools import settings
 from host_tools.boards import Board
-from host_tools.errors import UsageError
 from host_tools.flashing import source
 from host_tools.flashing.plan import Span
 from host_tools.image.build import build
 from host_tools.image.pinned import Progress, quietly
 from host_tools.partitions import Partition, find
-from host_tools.pki.names import check_broker_name
 from host_tools.provisioning.naming import Naming
-from host_tools.provisioning.proof import Place
+from host_tools.telemetry.reach import Place, places_of
 
 Key = Literal["node", "host"]
-_PORT = 8883
 
 
 @dataclass(frozen=True)
@@ -69,24 +66,9 @@ def prepared(
     `broker` is where this machine reaches the node file's broker, HOST or HOST:PORT. Raises LimpetError.
     """
     checked = settings.check(node)
-    places = _places(checked.node_file, broker)
+    places = tuple(places_of(checked.node_file, broker))
     text = settings.dump(settings.to_node_json(checked.node_file, checked.board))
     built = build(checked.board, None, micropython, progress, any_micropython=any_micropython)
     image = source.checked(built.flash, "The image", checked.board)
     order = Order(checked.board, image, text, checked.node_file.prefix, places, naming, key, bauds)
     return order, checked.warnings
-
-
-def _places(node_file: settings.NodeFile, broker: str | None) -> tuple[Place, ...]:
-    known = tuple(Place(each.host, each.port, each.name or each.host) for each in node_file.broker)
-    if broker is None:
-        return known
-    host, colon, port = broker.rpartition(":") if ":" in broker else (broker, "", "")
-    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UsageError(f"--broker '{broker}': write HOST, or HOST:PORT with a port from 1 to 65535.")
-    check_broker_name(host)
-    number = int(port) if port else _PORT
-    for place in known:
-        if place.host == host and (not port or place.port == number):
-            return (place,)
-    return (Place(host, number, known[0].name),)

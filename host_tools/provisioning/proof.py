@@ -5,28 +5,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from host_tools.errors import LimpetError
 from host_tools.pki.names import OPERATOR
+from host_tools.telemetry.reach import Place
 from host_tools.telemetry.subscriber import Link, Message, Subscriber, TlsFiles
 
 _GLANCE_S = 0.1
 _AGAIN_S = 2.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """A broker, and the name that its certificate must bear."""
-
-    host: str
-    port: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Witness:

@@ -12,7 +12,8 @@ from typing import Any, Self
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-from host_tools.errors import LimpetError, NoDeviceError, UnverifiedError
+from host_tools.errors import LimpetError, NoDeviceError, RefusedError, UnverifiedError
+from host_tools.line import answerback
 from host_tools.repl import envelope
 from host_tools.repl.errors import BoardError, Damaged, ReplError
 from host_tools.repl.port import Port
@@ -22,6 +23,7 @@ _STOP, _RAW, _SOFT_RESET = b"\r\x03", b"\r\x01", b"\x04"
 
 _ENTER_S = 3.0  # for a node that flushes its spool first; a second Ctrl-C would cut that short
 _START_S = 8.0  # from a reset through the ROM, the bootloader and a slow boot.py
+_TELLS_S = 1.0  # four times what a node takes to answer who it is
 _ASK_AGAIN_S = 0.5
 _ASK_A_STARTER_S = 0.1  # to be heard before main.py forbids it
 _SETTLE_S = 0.1  # longer than a byte and an echo take; shorter than anybody notices
@@ -69,8 +71,9 @@ class Repl:
     What is run must be repeatable: it is tried again when the line fails. `setup` is Python that comes before
     it, and again whenever the board has restarted in between.
 
-    Raises NoDeviceError when the port cannot be opened, when nothing answers, or no more; BoardError when the
-    board raises an exception; UnverifiedError when nothing arrives undamaged; Stopped when `stop` is set.
+    Raises NoDeviceError when the port cannot be opened, when nothing answers, or no more; RefusedError when a
+    node answers that is locked; BoardError when the board raises an exception; UnverifiedError when nothing
+    arrives undamaged; Stopped when `stop` is set.
     """
 
     def __init__(self, port: str, setup: str = "", stop: threading.Event | None = None) -> None:
@@ -193,6 +196,7 @@ class Repl:
             for _ in range(2):
                 if self._stop_program(_ENTER_S):
                     return
+            self._refuse_locked()
             if self._restart():
                 return
             heard = self._heard
@@ -202,6 +206,21 @@ class Repl:
             f"{self._name}: no MicroPython answers ({_quoted(heard)}); see that it is the board's port, and "
             "that the board runs MicroPython."
         )
+
+    def _refuse_locked(self) -> None:
+        """Raise RefusedError if it is a node that lets nobody in: a reset would not help, but cost time."""
+        self._port.wait_at_most(_TELLS_S, _TELLS_S)
+        heard = b""
+        with contextlib.suppress(TimeoutError):
+            self._port.write(answerback.ASK)
+            while not (found := answerback.ANSWER.search(heard)):
+                heard = (heard + self._port.read_some())[-4096:]
+            if found[3]:
+                node = found[2].decode(errors="replace")
+                raise RefusedError(
+                    f"{self._name}: node {node} is locked (profile production): use its way in, or flash it "
+                    "anew (docs/production.md)."
+                )
 
     def _climb(self, rung: _Rung, error: Exception | None) -> None:
         """Do what may help. Raises ReplError when the board is gone."""

@@ -17,6 +17,7 @@ from host_tools.ca import CertificateAuthority, Issued
 from host_tools.errors import LimpetError, NoDeviceError, RefusedError, UnverifiedError
 from host_tools.fleet import Fleet, Node
 from host_tools.fleet.record import Fact, utc
+from host_tools.pki.partition import certificate_fields
 from host_tools.pki.request import check_request
 from host_tools.rotation import journal, pieces
 from host_tools.rotation.verdict import End, Sight, judge
@@ -116,7 +117,7 @@ class Rotation:
         """Have the node use another certificate, or the same one beside other trusted CAs."""
         try:
             issued = certify()
-            self._hand_over((issued.der, *self._ca.chain))
+            self._hand_over(now, (issued.der, *self._ca.chain))
         except LimpetError as error:
             self._give_up(now, error)
             raise
@@ -130,7 +131,9 @@ class Rotation:
 
     def _certify(self, now: Issued) -> Issued:
         self._tell("key")
-        csr = _csr(self._id, self._ask(b"key", _KEY_S))
+        answer = self._ask(b"key", _KEY_S)
+        self._sequence = _sequence(self._id, answer)
+        csr = _csr(self._id, answer)
         public = check_request(csr, self._id)
         self._tell("certificate")
         if any(each != now and each.certificate.public_key() != public for each in self._ca.live(self._id)):
@@ -141,13 +144,14 @@ class Rotation:
 
     def _recertify(self) -> Issued:
         self._tell("key")
-        self._ask(b"key same", _KEY_S)
+        self._sequence = _sequence(self._id, self._ask(b"key same", _KEY_S))
         self._tell("certificate")
         return self._ca.renew_node(self._id)
 
-    def _hand_over(self, chain: tuple[bytes, ...]) -> None:
+    def _hand_over(self, now: Issued, chain: tuple[bytes, ...]) -> None:
         self._tell("install")
-        self._data = pieces.tlvs(chain, self._ca.trusted)
+        fields = certificate_fields(chain, self._ca.trusted)
+        self._data = self._ca.endorse(now, self._sequence, fields)
         for command, at in pieces.put(self._data, self._operator.room(self._id)):
             if self._ask(command).get("at") != at:
                 raise UnverifiedError(f"{self._id} did not keep what it was given: try again.")
@@ -234,6 +238,13 @@ class Rotation:
 
     def _note(self, step: str, **facts: Fact) -> None:
         self._fleet.note(self._node.mac, self._id, step, **facts)
+
+
+def _sequence(node_id: str, answer: dict[str, Any]) -> int:
+    sequence = answer.get("sequence")
+    if not isinstance(sequence, int) or not 0 <= sequence < 2**32:
+        raise UnverifiedError(f"{node_id} does not say which identity its key is for: try again.")
+    return sequence
 
 
 def _csr(node_id: str, answer: dict[str, Any]) -> bytes:

@@ -1,17 +1,7 @@
-"""A certificate chain and trusted CAs as a node takes them: TLVs, cut into commands. Nothing does I/O."""
+"""What an identity gets from outside, cut into the commands that bring it. Nothing does I/O."""
 
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
-
-_TLV = struct.Struct("<BH")
-_CERTIFICATE, _TRUSTED_CA = 3, 4
-
-
-def tlvs(chain: Sequence[bytes], trusted: Sequence[bytes]) -> bytes:
-    """The TLVs of the identity partition (docs/formats.md) for these DER certificates."""
-    parts = [(_CERTIFICATE, each) for each in chain] + [(_TRUSTED_CA, each) for each in trusted]
-    return b"".join(_TLV.pack(tag, len(value)) + value for tag, value in parts)
+from collections.abc import Iterator
 
 
 def put(data: bytes, room: int) -> Iterator[tuple[bytes, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from host_tools.errors import UsageError
 from host_tools.pki.names import check_broker_name
-from host_tools.settings import load
+from host_tools.settings import NodeFile, load
 from host_tools.telemetry.operator import Operator
 from host_tools.telemetry.subscriber import SubscriberError, TlsFiles
 
@@ -23,13 +23,20 @@ class Place:
     name: str
     prefix: str
 
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 def places(node_file: Path, broker: str | None = None) -> list[Place]:
+    """As `places_of`, of a node file that is yet to be read. Raises UserFileError too."""
+    return places_of(load(node_file), broker)
+
+
+def places_of(found: NodeFile, broker: str | None = None) -> list[Place]:
     """The brokers of a node file, in order of preference.
 
-    `broker` is where this machine reaches them instead, HOST or HOST:PORT. Raises UserFileError, UsageError.
+    `broker` is where this machine reaches them instead, HOST or HOST:PORT. Raises UsageError.
     """
-    found = load(node_file)
     known = [Place(each.host, each.port, each.name or each.host, found.prefix) for each in found.broker]
     if broker is None:
         return known

@@ -127,7 +127,7 @@ class Subscriber:
         except ssl.SSLCertVerificationError as error:
             raise SubscriberError(
                 f"The broker at {self._address} is not trusted ({error.verify_message}): it needs a valid "
-                f"certificate for '{self._name}' from the authority in {self._tls.ca}."
+                f"certificate for '{self._name}' from the authority that is trusted here."
             ) from None
         except TimeoutError:
             raise self._unreachable("it does not answer") from None

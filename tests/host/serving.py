@@ -73,6 +73,11 @@ def real_node(site: Site, fleet: Fleet, node_id: str) -> Rig:
     return rig
 
 
+def wait_for(operator: Operator, node_id: str) -> None:
+    """Until the operator has heard that the node is up."""
+    wait_until(lambda: operator.of(node_id).is_up, node_id)
+
+
 @contextmanager
 def operating(site: Site) -> Iterator[Operator]:
     """An operator at the site's broker."""
@@ -177,8 +182,9 @@ class PlayedNode:
         client.will_set(f"{topic}/state", b'{"up":false}', 1, True)
 
         def answer(_client: Client, _data: object, message: MQTTMessage) -> None:
-            self.commands.append(message.payload)
-            said = self.on(self, message.payload) if self.on else self.asked(message.payload)
+            payload = bytes(message.payload)
+            self.commands.append(payload)
+            said = self.on(self, payload) if self.on else self.asked(payload)
             if said is not None:
                 leaf = message.topic.rpartition("/")[2]
                 client.publish(f"{topic}/rsp/{leaf}", json.dumps(said), 1)

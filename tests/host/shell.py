@@ -154,7 +154,7 @@ def _as_from_a_terminal() -> None:
 @contextmanager
 def virtual_board(*words: str | Path, **changes: str) -> Iterator[tuple[str, Running]]:
     """`limpet virtual --log` with the URL of the port that it printed first."""
-    with Running("virtual", "--log", *words, stdout=subprocess.PIPE, **changes) as running:
+    with Running("virtual", "--log", *words, stdout=subprocess.PIPE, cwd=None, **changes) as running:
         yield running.line().split()[0], running
 
 

@@ -184,8 +184,8 @@ def test_nothing_is_left_on_a_board(site: Site) -> None:
     assert (node.state, node.reason) == ("retired", "decommissioned")
     assert [entry.step for entry in journal][-4:] == ["decommission begun"] * 2 + ["erased", "retired"]
     seen = public(site.ca_folder)
-    [line] = [line for line in seen.lines if line.event == "decommission"]
-    assert line.facts == {"node": NODE, "mac": rig.mac, "erased": MIB, "sha256": told["sha256"]}
+    [told_line] = [line for line in seen.lines if line.event == "decommission"]
+    assert told_line.facts == {"node": NODE, "mac": rig.mac, "erased": MIB, "sha256": told["sha256"]}
     assert not seen.state.live(NODE, utc_now())
     said = done.out + done.err + site.fleet_file.read_bytes().decode("latin-1")
     assert PASSWORD not in said and secrets["private key"].decode("latin-1") not in said

@@ -20,8 +20,7 @@ from host_tools.rotation.told import Lines
 from host_tools.rotation.verdict import End, Sight, judge
 from host_tools.telemetry.operator import Operator
 from tests.host.provisioning import Site
-from tests.host.serving import PlayedNode, operating, recorded
-from tests.host.stand import wait_until
+from tests.host.serving import PlayedNode, operating, recorded, wait_for
 
 QUIET = Lines(lambda text: None)
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -60,7 +59,7 @@ def hearing(site: Site, *nodes: PlayedNode) -> Iterator[Operator]:
     """An operator who has heard of these nodes."""
     with operating(site) as operator:
         for node in nodes:
-            wait_until(lambda node=node: operator.of(node.node_id).is_up, node.node_id)
+            wait_for(operator, node.node_id)
         yield operator
 
 
@@ -260,9 +259,10 @@ def test_killed_at_any_step_and_run_again(site: Site, fleet: Fleet) -> None:
         for acts in itertools.count(1):
             before, issued = node.fingerprint, len(site.ca.state.issued)
             life = Life(acts)
-            mortals = [Mortal(each, life) for each in (operator, site.ca, fleet)]
+            mortals: list[Any] = [Mortal(each, life) for each in (operator, site.ca, fleet)]
+            theirs, ca, record = mortals
             try:
-                Rotation(fleet.known("k01"), *mortals, 60.0, lambda step: None).renew()
+                Rotation(fleet.known("k01"), theirs, ca, record, 60.0, lambda step: None).renew()
                 break
             except Killed:
                 kills += 1

@@ -19,7 +19,7 @@ from host_tools.pki.credential import pem
 from host_tools.pki.profiles import utc_now
 from host_tools.telemetry.reach import Place, places
 from tests.host.provisioning import Site
-from tests.host.serving import PlayedNode, operating, real_node, recorded
+from tests.host.serving import PlayedNode, operating, real_node, recorded, wait_for
 from tests.host.shell import LIMPET, Done, environment
 from tests.host.stand import wait_until
 from tests.host.virtual_rig import Rig
@@ -132,7 +132,7 @@ def test_refresh_tells_who_is_there(site: Site, rig: Rig) -> None:
         fleet.rotated("n03", "77", "77" * 32, record(site).expires)
         with operating(site) as operator:
             for node_id in ("x99", "n03", "n01"):
-                wait_until(lambda node_id=node_id: operator.of(node_id).is_up, node_id)
+                wait_for(operator, node_id)
         done = run(site, "fleet", "refresh")
         seen = {node.node_id: node.last_seen for node in fleet.nodes()}
         told = json.loads(run(site, "fleet", "refresh", "--json").out)

@@ -58,7 +58,7 @@ class Answering(Operator):
 
     answer = b"{}"
 
-    def _publish(self, node_id, key, command, end):  # type: ignore[no-untyped-def]
+    def _publish(self, node_id, key, command, end):
         take(self, f"{node_id}/rsp/never-asked", b'{"error":"not mine"}')
         take(self, f"{node_id}/rsp/{key[1]}", self.answer)
         return self._answers[key]

@@ -231,7 +231,7 @@ def test_a_broker_of_another_authority_is_not_trusted(bench: Bench, tmp_path: Pa
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other", "ca")
     tls = TlsFiles(other.file, bench.console.certificate, bench.console.key)
-    with pytest.raises(SubscriberError, match=rf"is not trusted .*from the authority in {other.file}"):
+    with pytest.raises(SubscriberError, match=r"is not trusted .*from the authority that is trusted here"):
         bench.subscriber(tls=tls).start()
     assert "console" not in bench.log
 
