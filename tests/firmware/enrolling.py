@@ -124,6 +124,11 @@ def fields(name):
     return bytes.fromhex(VECTORS["put"][name])
 
 
+def endorsed(name):
+    """The same with an endorsement behind it."""
+    return bytes.fromhex(VECTORS["endorsed"][name])
+
+
 def pieces(name):
     data = fields(name)
     return [(at, data[at : at + PIECE]) for at in range(0, len(data), PIECE)]

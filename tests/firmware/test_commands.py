@@ -45,11 +45,16 @@ class Enrol:
             raise self._fails
         self.calls.append(("put", offset, data))
 
-    def commit(self, length, crc):
+    def committing(self, length, crc):
+        self.calls.append(("committing", length, crc))
+        for step in self._steps:
+            yield step
         if self._fails:
             raise self._fails
-        self.calls.append(("commit", length, crc))
         return "ab" * 32
+
+    def sequence(self):
+        return 7
 
 
 class Identity:
@@ -117,13 +122,13 @@ def test_key_gives_the_request_of_this_node():
     enrol = Enrol()
     told = answer(b"key", enrol)
     assert binascii.a2b_base64(told["csr"]) == b"\x30\x00" + bytes(range(100))
-    assert list(told) == ["csr"]
+    assert sorted(told) == ["csr", "sequence"] and told["sequence"] == 7
     assert enrol.calls == [("making", "n01")]
 
 
 def test_key_same_keeps_the_key():
     enrol = Enrol()
-    assert answer(b"key same", enrol) == {"ok": True}
+    assert answer(b"key same", enrol) == {"ok": True, "sequence": 7}
     assert enrol.calls == [("copying",)]
 
 
@@ -142,7 +147,7 @@ def test_use_begins_the_trial():
         while uplink.answer is None:
             next(steps)
         assert json.loads(uplink.answer) == {"ok": True, "fingerprint": "ab" * 32}
-        assert enrol.calls == [("commit", 892, 0x0A1B2C3D)]
+        assert enrol.calls == [("committing", 892, 0x0A1B2C3D)]
         assert uplink.renewed is trial
 
 

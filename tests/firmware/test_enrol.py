@@ -10,6 +10,7 @@ from enrolling import (
     Drawn,
     Flash,
     Radio,
+    endorsed,
     fields,
     key,
     pieces,
@@ -308,6 +309,101 @@ def test_commit_may_come_again():
     on_trial()
     assert enrol.commit(*receipt("second")) == FINGERPRINTS["second"]
     assert bytes(flash.data) == before
+
+
+def taken(data):
+    """What comes of it over the network."""
+    enrol.put(0, data)
+    return refused(p256.run, enrol.committing(len(data), binascii.crc32(data)))
+
+
+MISSING = "what was put does not end with an endorsement by the authority of this node"
+FOREIGN = "what was put is not endorsed by the authority of this node, for what it has now"
+
+
+def test_what_the_authority_has_endorsed_is_taken():
+    for name in ("second", "retrust"):
+        flash = enrolled()
+        if name == "second":
+            make(name)
+        else:
+            enrol.copy()
+        assert enrol.sequence() == 2
+        assert taken(endorsed(name)) is None
+        assert words(flash) == [FINGERPRINTS["first"], FINGERPRINTS[name]]
+        data = endorsed(name)  # the same order may come again
+        assert p256.run(enrol.committing(len(data), binascii.crc32(data))) == FINGERPRINTS[name]
+        enrol.settle(True)
+        assert len(identity.load().cas) == 2
+
+
+def test_what_the_authority_has_not_endorsed_is_refused():
+    flash = enrolled()
+    make("second")
+    for name in ("by the root", "later", "from another"):
+        assert taken(endorsed(name)) == FOREIGN, name
+    for data in (fields("second"), b"", endorsed("second") + b"\x09\x00\x00", endorsed("second")[:-1]):
+        assert taken(data) == MISSING, len(data)
+    for zero in (bytes(64), bytes(32) + endorsed("second")[-32:], endorsed("second")[-64:-32] + bytes(32)):
+        assert taken(endorsed("second")[:-64] + zero) == FOREIGN
+    assert words(flash) == [FINGERPRINTS["first"], "pending"]
+    assert taken(endorsed("second")) is None
+
+
+def test_one_bit_of_what_was_endorsed():
+    flash = enrolled()
+    make("second")
+    whole = endorsed("second")
+    for at in range(0, len(whole), 97):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 8
+        assert taken(data) in (FOREIGN, MISSING), at
+    assert words(flash) == [FINGERPRINTS["first"], "pending"]
+
+
+def test_what_was_endorsed_for_another_node_or_an_earlier_time():
+    flash = use(Flash())
+    payload = identity.begun(1, "n02", key("first")) + fields("first")
+    flash.writeblocks(0, identity.header(1, payload) + payload, 0)
+    make("second", "n02")
+    assert taken(endorsed("second")) == FOREIGN
+    flash = enrolled()
+    enrol.copy()
+    assert taken(endorsed("retrust")) is None
+    enrol.settle(True)
+    enrol.copy()
+    put_all("first")
+    enrol.commit(*receipt("first"))
+    enrol.settle(True)
+    enrol.copy()
+    assert enrol.sequence() == 4
+    assert taken(endorsed("retrust")) == FOREIGN  # trusted CAs that it once had, for the same key
+
+
+def test_the_check_of_an_endorsement_yields():
+    enrolled()
+    make("second")
+    data = endorsed("second")
+    enrol.put(0, data)
+    steps = list(enrol.committing(len(data), binascii.crc32(data)))
+    assert len(steps) > 256 and not any(steps)
+    assert identity.load().fingerprint == FINGERPRINTS["second"]
+
+
+def test_an_authority_without_a_key_of_ours_endorses_nothing():
+    flash = use(Flash())
+    payload = identity.begun(1, NODE_ID, key("first")) + fields("first")
+    payload = payload.replace(csr._PUBLIC, bytes(len(csr._PUBLIC)))
+    flash.writeblocks(0, identity.header(1, payload) + payload, 0)
+    make("second")
+    said = "the authority of this node cannot endorse anything: no public key on P-256"
+    assert taken(endorsed("second")) == said
+
+
+def test_over_the_network_there_is_no_first_identity():
+    use(Flash())
+    make("first")
+    assert taken(endorsed("second")) == MISSING
 
 
 def test_commit_of_what_was_not_put():

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from paho.mqtt.client import Client, MQTTMessage
@@ -23,7 +25,7 @@ from host_tools import boards, image, settings
 from host_tools.ca import CertificateAuthority
 from host_tools.ca.operator import operator
 from host_tools.fleet import Fleet, Node, Record
-from host_tools.pki import partition
+from host_tools.pki import endorsement, partition
 from host_tools.pki.credential import key_pem, pem
 from host_tools.telemetry.operator import Operator
 from host_tools.telemetry.reach import places, reach
@@ -106,6 +108,7 @@ class PlayedNode:
         self.trusted: tuple[bytes, ...] = self.site.ca.trusted
         self.pending: ec.EllipticCurvePrivateKey | None = None
         self.put = bytearray()
+        self.sequence = 1
         self.commands: list[bytes] = []
         self.on_trial = False
         self._renewed = threading.Event()
@@ -139,10 +142,11 @@ class PlayedNode:
             return {"uptime": 7, "spool": 0, "error": None}
         if command == b"key same":
             self.pending = self.key
-            return {"ok": True}
+            return {"ok": True, "sequence": self.sequence + 1}
         if name == b"key":
             self.pending = self.pending or ec.generate_private_key(ec.SECP256R1())
-            return {"csr": base64.b64encode(self.request(self.pending)).decode()}
+            csr = base64.b64encode(self.request(self.pending)).decode()
+            return {"csr": csr, "sequence": self.sequence + 1}
         if name == b"put":
             offset, _, data = rest.partition(b" ")
             self.put[int(offset) :] = data
@@ -151,10 +155,25 @@ class PlayedNode:
             length, crc = rest.split()
             if self.pending is None or len(self.put) != int(length) or zlib.crc32(self.put) != int(crc, 16):
                 return {"error": "what was put has another CRC: put all again, from 0"}
+            if not self._is_endorsed(bytes(self.put)):
+                return {"error": "what was put is not endorsed by the authority of this node"}
             self._renewed.set()
             self.on_trial = True
             return {"ok": True}
         return {"error": "unknown command"}
+
+    def _is_endorsed(self, put: bytes) -> bool:
+        fields, signature = put[:-67], put[-64:]
+        present = bytes.fromhex(self.fingerprint)
+        signed = endorsement.message(present, self.sequence + 1, self.node_id, fields)
+        r, s = (int.from_bytes(signature[at : at + 32], "big") for at in (0, 32))
+        issuer = x509.load_der_x509_certificate(self.chain[1]).public_key()
+        assert isinstance(issuer, ec.EllipticCurvePublicKey)
+        try:
+            issuer.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return put[-67:-64] == b"\x06\x40\x00"
 
     def _run(self) -> None:
         verdict = ""
@@ -167,6 +186,7 @@ class PlayedNode:
                 else:
                     verdict = "the new certificate works; the old one is erased"
                     self.key, (self.chain, self.trusted) = self.pending, _read(bytes(self.put))
+                    self.sequence += 1
                 self.pending, self.on_trial = None, False
                 self.put.clear()
 
@@ -206,7 +226,7 @@ class PlayedNode:
 
 
 def _read(data: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    found: dict[int, list[bytes]] = {3: [], 4: []}
+    found: dict[int, list[bytes]] = {3: [], 4: [], 6: []}
     while data:
         length = int.from_bytes(data[1:3], "little")
         found[data[0]].append(data[3 : 3 + length])

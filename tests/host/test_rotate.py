@@ -13,6 +13,7 @@ import pytest
 
 from host_tools.errors import FAILED, NO_DEVICE, RefusedError, UsageError
 from host_tools.fleet import Entry, Fleet, FleetError, Node
+from host_tools.pki.partition import certificate_fields
 from host_tools.rotation import journal, pieces, run
 from host_tools.rotation.choice import choose
 from host_tools.rotation.node import Rotation, UndecidedError, WentBackError
@@ -330,7 +331,7 @@ def test_which_nodes() -> None:
 
 @pytest.mark.parametrize("room", [20, 100, 231])
 def test_pieces_are_small_and_whole(room: int) -> None:
-    data = pieces.tlvs([b"a" * 430, b"b" * 500], [b"c" * 480])
+    data = certificate_fields([b"a" * 430, b"b" * 500], [b"c" * 480])
     whole = bytearray()
     for command, at in pieces.put(data, room):
         name, offset, piece = command.split(b" ", 2)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from host_tools.pki import names, partition, profiles
 from host_tools.pki.authority import Authority
 from host_tools.pki.credential import Credential
+from host_tools.pki.endorsement import endorse
 from host_tools.telemetry import event
 from host_tools.telemetry.operator import NodeRefusedError, Operator
 from host_tools.telemetry.subscriber import TlsFiles
@@ -94,11 +94,12 @@ def node(plant: Plant) -> Iterator[Node]:
     node.power_off()
 
 
-def fields(leaf: bytes, *cas: bytes) -> bytes:
-    """The part of a slot that comes from outside (docs/formats.md)."""
-    return b"".join(
-        struct.pack("<BH", tag, len(der)) + der for tag, der in [(3, leaf), *((4, ca) for ca in cas)]
-    )
+def fields(plant: Plant, node: Node, leaf: bytes, *cas: bytes) -> bytes:
+    """The part of a slot that comes from outside, endorsed by the authority for what the node has now."""
+    now = slots(node)
+    present = hashlib.sha256(now.identity.chain[0]).digest()
+    data = partition.certificate_fields([leaf], cas)
+    return endorse(plant.authority._signer.key, present, now.sequence + 1, node.id, data)
 
 
 def ask(plant: Plant, node: Node, command: bytes) -> dict[str, object]:
@@ -153,7 +154,7 @@ def test_a_new_key_and_certificate_take_the_place_of_the_old_ones(plant: Plant, 
     assert new_key(plant, node) == public  # asked again: the same
     assert ask(plant, node, b"identity") == {**first, "pending": True}
     leaf = der(plant.authority.sign_node(node.id, public))
-    answer = ask(plant, node, put(plant, node, fields(leaf, own_ca(plant))))
+    answer = ask(plant, node, put(plant, node, fields(plant, node, leaf, own_ca(plant))))
     assert answer["ok"] is True
     plant.wait_for_remark(node, KEPT)
     assert plant.certificates(node) == [first["fingerprint"], answer["fingerprint"]]
@@ -181,7 +182,7 @@ def test_readings_keep_their_cadence_while_the_key_is_made(plant: Plant, node: N
 def test_a_certificate_that_the_broker_refuses_is_given_up(plant: Plant, node: Node) -> None:
     old = slots(node)
     leaf = der(plant.stranger.sign_node(node.id, new_key(plant, node)))
-    assert ask(plant, node, put(plant, node, fields(leaf, own_ca(plant))))["ok"] is True
+    assert ask(plant, node, put(plant, node, fields(plant, node, leaf, own_ca(plant))))["ok"] is True
     plant.wait_for_remark(node, GIVEN_UP)
     assert slots(node).identity == old.identity
     assert slots(node).damage.count(partition.BLANK) == 1
@@ -191,8 +192,8 @@ def test_a_certificate_that_the_broker_refuses_is_given_up(plant: Plant, node: N
 
 def test_trusted_authorities_that_do_not_know_the_broker_are_given_up(plant: Plant, node: Node) -> None:
     old = slots(node).identity
-    assert ask(plant, node, b"key same") == {"ok": True}
-    order = put(plant, node, fields(old.chain[0], der(plant.stranger.certificate)))
+    assert ask(plant, node, b"key same") == {"ok": True, "sequence": 2}
+    order = put(plant, node, fields(plant, node, old.chain[0], der(plant.stranger.certificate)))
     assert ask(plant, node, order)["ok"] is True
     plant.wait_for_remark(node, GIVEN_UP)
     assert slots(node).identity == old
@@ -201,9 +202,9 @@ def test_trusted_authorities_that_do_not_know_the_broker_are_given_up(plant: Pla
 
 def test_trusted_authorities_rotate_under_the_same_key(plant: Plant, node: Node) -> None:
     old = slots(node).identity
-    assert ask(plant, node, b"key same") == {"ok": True}
+    assert ask(plant, node, b"key same") == {"ok": True, "sequence": 2}
     both = (own_ca(plant), der(plant.stranger.certificate))
-    assert ask(plant, node, put(plant, node, fields(old.chain[0], *both)))["ok"] is True
+    assert ask(plant, node, put(plant, node, fields(plant, node, old.chain[0], *both)))["ok"] is True
     plant.wait_for_remark(node, KEPT)
     after = slots(node).identity
     assert (after.key, after.chain, after.cas) == (old.key, old.chain, both)
@@ -215,7 +216,7 @@ def test_power_cuts_around_the_decision(plant: Plant, node: Node) -> None:
     """A node that loses power before or right after it takes a new certificate in use comes back with one."""
     public = new_key(plant, node)
     leaf = der(plant.authority.sign_node(node.id, public))
-    order = put(plant, node, fields(leaf, own_ca(plant)))
+    order = put(plant, node, fields(plant, node, leaf, own_ca(plant)))
     old = slots(node).identity
     restart(plant, node)
     assert slots(node).identity == old
@@ -258,7 +259,7 @@ def test_without_a_broker_they_take_turns_and_the_new_one_wins_at_last(plant: Pl
         node = plant.node(plant.settings(FAST, brokers=brokers), node_id=f"n{len(plant.nodes)}").start()
         plant.wait_for_readings(node, 10)
         leaf = der(plant.authority.sign_node(node.id, new_key(plant, node)))
-        order = put(plant, node, fields(leaf, own_ca(plant)))
+        order = put(plant, node, fields(plant, node, leaf, own_ca(plant)))
         if accepts:
             link.target = ("127.0.0.1", 1)
         else:

@@ -20,7 +20,6 @@ from host_tools.errors import LimpetError, RefusedError
 from host_tools.fleet import Fleet
 from host_tools.paths import FIRMWARE
 from host_tools.pki import partition
-from host_tools.rotation.pieces import tlvs
 from tests.security.ground import new_authority, unlock
 
 COUNT = 200
@@ -124,7 +123,9 @@ def test_two_hundred_nodes_share_nothing(tmp_path: Path) -> None:
         orders = [
             {
                 "node": each.node_id,
-                "fields": base64.b64encode(tlvs((each.der, *authority.chain), authority.trusted)).decode(),
+                "fields": base64.b64encode(
+                    partition.certificate_fields((each.der, *authority.chain), authority.trusted)
+                ).decode(),
             }
             for each in issued
         ]

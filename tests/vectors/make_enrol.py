@@ -8,10 +8,12 @@ import datetime
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -54,6 +56,14 @@ def fields(*parts: tuple[int, bytes]) -> str:
     return b"".join(bytes([tag]) + len(value).to_bytes(2, "little") + value for tag, value in parts).hex()
 
 
+def endorsed(signer: str, present: bytes, sequence: int, put: str) -> str:
+    """The fields with their endorsement by the key called `signer`, for who has the certificate `present`."""
+    what = hashlib.sha256(present).digest() + sequence.to_bytes(4, "little") + NODE_ID.encode()
+    message = b"limpet endorsement\0" + what + bytes.fromhex(put)
+    signature = key(signer).sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return put + fields((6, b"".join(each.to_bytes(32, "big") for each in decode_dss_signature(signature))))
+
+
 def document() -> str:
     root = certificate("root", "root", "root", 1, 1)
     other_root = certificate("root 2", "root 2", "root 2", 2, 1)
@@ -61,8 +71,9 @@ def document() -> str:
     first = certificate(NODE_ID, "first", "issuing", 4, None)
     again = certificate(NODE_ID, "first", "issuing", 5, None)
     second = certificate(NODE_ID, "second", "issuing", 6, None)
-    made = {
-        "about": "Made by make_enrol.py. 'keys' are private keys, 'put' the fields that are put for them.",
+    made: dict[str, Any] = {
+        "about": "Made by make_enrol.py. 'keys' are private keys, 'put' the fields that are put for them, "
+        "'endorsed' such with an endorsement for the node that has the first certificate.",
         "node_id": NODE_ID,
         "keys": {name: f"{key(name).private_numbers().private_value:064x}" for name in ("first", "second")},
         "put": {
@@ -80,6 +91,13 @@ def document() -> str:
             name: hashlib.sha256(der).hexdigest()
             for name, der in (("first", first), ("again", again), ("retrust", first), ("second", second))
         },
+    }
+    made["endorsed"] = {
+        "second": endorsed("issuing", first, 2, made["put"]["second"]),
+        "retrust": endorsed("issuing", first, 2, made["put"]["retrust"]),
+        "by the root": endorsed("root", first, 2, made["put"]["second"]),
+        "later": endorsed("issuing", first, 3, made["put"]["second"]),
+        "from another": endorsed("issuing", again, 2, made["put"]["second"]),
     }
     return json.dumps(made, indent=1) + "\n"
 
