@@ -39,7 +39,7 @@ def follow(payload, node_id, uplink):
         return json.dumps(end.value)
     except Exception as e:
         text = str(e) or type(e).__name__
-        log("orders", "%s: %s" % (name, text))
+        log("orders", "%s: %s" % (name.decode(), text))
         return json.dumps({"error": text})
     finally:
         steps.close()

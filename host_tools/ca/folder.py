@@ -69,7 +69,7 @@ class Folder:
         Raises LimpetError if another one keeps us waiting for half a minute, or the ledger cannot be opened.
         """
         taken = f"Another limpet has been writing in {self.path} for {_PATIENCE_S:.0f} s"
-        with _locked(self.ledger, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, taken):
+        with _locked(self.ledger, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, taken, _PATIENCE_S):
             yield
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ class Folder:
 
 
 @contextlib.contextmanager
-def _locked(file: Path, kind: int, taken: str, patience: float = _PATIENCE_S) -> Iterator[None]:
+def _locked(file: Path, kind: int, taken: str, patience: float) -> Iterator[None]:
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except OSError as error:

@@ -3,8 +3,6 @@
 Those are imported when a command runs, for `limpet --help` must not wait for them.
 """
 
-from typing import NoReturn
-
 from host_tools.cli import (  # noqa: F401  (each adds its commands, in the order of the help)
     boards,
     broker,
@@ -27,7 +25,4 @@ from host_tools.cli import (  # noqa: F401  (each adds its commands, in the orde
 )
 from host_tools.cli.app import run
 
-
-def main() -> NoReturn:
-    """The entry point."""
-    run()
+__all__ = ["run"]

@@ -65,9 +65,6 @@ def run() -> NoReturn:
 
     With --json the sentence is an object on standard output as well.
     """
-    # An exception that a signal raises can be lost while modules load. Nothing needs an end yet: die at once.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ° must not end the show

@@ -55,7 +55,10 @@ def provision(
         Path | None,
         typer.Option("--image-dir", metavar="DIR", help="With --key host: write images, and touch no board."),
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="How many images.", min=1, max=10000)] = 1,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", help="With --image-dir: how many images; without, one.", min=1, max=10000),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Labels of these nodes: a .csv or .html file, or a folder of SVG."),
@@ -78,6 +81,8 @@ def provision(
     if image_dir is not None:
         if key != "host" or port or every or watch or node_id or replace or labels:
             raise UsageError("--image-dir goes with --key host, --ids and --count: it touches no board.")
+    elif count is not None:
+        raise UsageError("--count says how many images --image-dir writes: leave it out for boards.")
     elif watch:
         if every or node_id or replace:
             raise UsageError(
@@ -133,7 +138,7 @@ def provision(
                 if not as_json:
                     typer.echo(told.told_of_image(made))
 
-            make_images(order, authority, record, image_dir, count, written)
+            make_images(order, authority, record, image_dir, count or 1, written)
             if as_json:
                 show_json({"exit_code": DONE, "images": [told.image_values(each) for each in images]})
             return

@@ -75,6 +75,9 @@ def bring_up_to_date(db: sqlite3.Connection) -> None:
     Raises sqlite3.Error when it is another program's file.
     """
     if version(db) == 0:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if tables and "boards" not in tables:
+            raise sqlite3.DatabaseError("it is another program's file")
         for statement in (_BOARDS, _LOOK[0], _NODES, _JOURNAL, *_GUARDS):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {VERSION}")

@@ -148,7 +148,7 @@ class Provisioning:
             if self._order.key == "host" and not self._admission.done and self._admission.ready is None:
                 self._make_key(self._admission)
         if self._admission.done:
-            raise _Done
+            raise _Done("it is in service already")  # with a sentence, or flashing notes that it has flashed
         if self._admission.ready:
             return Consent(leave=(self._order.span("vfs"),))
         if self._admission.identity is not None:

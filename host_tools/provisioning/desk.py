@@ -153,7 +153,7 @@ class Desk:
     def _check_free(self, port: str, node_id: str) -> None:
         naming = self._order.naming
         live, known = self._live(node_id), self.fleet.node(node_id)
-        if naming.replace is None and live:
+        if naming.replace is None and live and known is None:
             raise RefusedError(
                 f"{port}: the authority has issued a certificate for '{node_id}' that is valid until "
                 f"{live[-1].expires:%Y-%m-%d}, and the fleet record has no such node: take another id, or "

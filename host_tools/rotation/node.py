@@ -22,6 +22,7 @@ from host_tools.pki.request import check_request
 from host_tools.rotation import journal, pieces
 from host_tools.rotation.verdict import End, Sight, judge
 from host_tools.telemetry.operator import ANSWER_S, NoAnswerError, NodeRefusedError, Operator
+from host_tools.telemetry.payload import whole_number
 
 _KEY_S = 180.0  # a node computes its key between its readings
 _GLANCE_S = 6.0
@@ -132,9 +133,9 @@ class Rotation:
     def _certify(self, now: Issued) -> Issued:
         self._tell("key")
         answer = self._ask(b"key", _KEY_S)
-        self._sequence = _sequence(self._id, answer)
         csr = _csr(self._id, answer)
         public = check_request(csr, self._id)
+        self._sequence = _sequence(self._id, answer)
         self._tell("certificate")
         if any(each != now and each.certificate.public_key() != public for each in self._ca.live(self._id)):
             self._ca.keep_only(self._id, now.fingerprint)  # an attempt whose key the node has lost
@@ -241,8 +242,8 @@ class Rotation:
 
 
 def _sequence(node_id: str, answer: dict[str, Any]) -> int:
-    sequence = answer.get("sequence")
-    if not isinstance(sequence, int) or not 0 <= sequence < 2**32:
+    sequence = whole_number(answer.get("sequence"))
+    if sequence is None or sequence >= 2**32:
         raise UnverifiedError(f"{node_id} does not say which identity its key is for: try again.")
     return sequence
 

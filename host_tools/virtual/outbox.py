@@ -64,9 +64,11 @@ class Outbox:
 
     def _give_up(self) -> None:
         self._waiting = None
-        self._reader_sleeps = True
-        self._pending.clear()
-        self._on_room(True)
+        before = len(self._pending)
+        self.flush()  # perhaps it was we who slept
+        if len(self._pending) == before:
+            self._reader_sleeps = True
+            self.flush()
 
     def _forget_timer(self) -> None:
         if self._waiting:

@@ -380,6 +380,16 @@ def test_what_was_endorsed_for_another_node_or_an_earlier_time():
     assert taken(endorsed("retrust")) == FOREIGN  # trusted CAs that it once had, for the same key
 
 
+def test_what_was_endorsed_for_another_certificate():
+    use(Flash())
+    make("first")
+    put_all("again")
+    enrol.commit(*receipt("again"))
+    make("second")
+    assert taken(endorsed("second")) == FOREIGN
+    assert taken(endorsed("from another")) is None
+
+
 def test_the_check_of_an_endorsement_yields():
     enrolled()
     make("second")

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 
-from host_tools.cli import main
 from host_tools.provisioning import run
+from host_tools.start import main
 
 
 class Death:

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from host_tools.ca import CertificateAuthority, audit, keys, passphrase
 from host_tools.ca.passphrase import Unlock
+from host_tools.errors import RefusedError
+from host_tools.pki import endorsement, partition
 from tests.host.authorities import PASSPHRASE, cheap_passphrases, request
 from tests.host.soft_token import PIN, make_token, module, softhsm, uri
 
@@ -44,7 +49,16 @@ def test_it_issues_revokes_and_rotates(made: Path) -> None:
         issued.certificate.verify_directly_issued_by(issuing)
         ca.rotate(made / "second.backup", issuing_uri=uri("plant 7"))
         assert ca.renew_node("n01").issuer == ca.state.issuing != issued.issuer
+        fields = partition.certificate_fields(ca.chain, ca.trusted)
+        endorsed = ca.endorse(issued, 2, fields)  # for a node that is to leave it
+        numbers = (int.from_bytes(endorsed[at:][:32], "big") for at in (-64, -32))
+        signed = endorsement.message(bytes.fromhex(issued.fingerprint), 2, "n01", fields)
+        key = issuing.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        key.verify(encode_dss_signature(*numbers), signed, ec.ECDSA(SHA256()))
         ca.revoke(issued.serial, "superseded")  # by the key that was, in the token as well
+        with pytest.raises(RefusedError, match="the node n01 has is not live"):
+            ca.endorse(issued, 2, fields)
     assert audit(folder).findings == ()
     assert keys.in_token(folder / "former" / f"{issued.issuer}.key")
     with CertificateAuthority.open(folder, told(PIN)) as ca:

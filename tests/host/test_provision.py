@@ -93,11 +93,15 @@ def test_what_the_broker_has_kept_is_no_proof(site: Site, first: tuple[Rig, Outc
 def test_a_board_that_is_in_service_is_recognised(site: Site, first: tuple[Rig, Outcome]) -> None:
     rig, outcome = first
     before = rig.flash.read_bytes()[IDENTITY.offset : IDENTITY.end]
+    with Fleet(site.fleet_file) as fleet:
+        journal = fleet.journal(rig.mac)
     [again] = site.provision(rig)
     assert (again.error, again.state, again.node_id) == (None, ALREADY, "line-1")
     assert again.fingerprint == outcome.fingerprint
     assert rig.flash.read_bytes()[IDENTITY.offset : IDENTITY.end] == before
     assert len(site.ca.live("line-1")) == 1
+    with Fleet(site.fleet_file) as fleet:
+        assert fleet.journal(rig.mac) == journal  # nothing was flashed
 
 
 def test_a_board_in_service_is_not_made_another_node(site: Site, first: tuple[Rig, Outcome]) -> None:
@@ -134,6 +138,7 @@ def test_a_broken_board_is_replaced(site: Site) -> None:
     broken.power_off()
     [refused] = site.provision(spare, order=site.order(node_id="pump"))
     assert (refused.exit_code, refused.state) == (4, None)
+    assert f"'pump' is the board {broken.mac}" in (refused.error or "")
     [after] = site.provision(spare, order=site.order(replace="pump"))
     assert (after.error, after.state, after.node_id) == (None, IN_SERVICE, "pump")
     assert after.remarks == [

@@ -30,6 +30,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (("--port", "p", "--id", "a", "--ids", "b{n}"), "Name the node by --id, by --ids or by --replace: "
          "one of the three."),
         (("--image-dir", "d"), "--image-dir goes with --key host, --ids and --count: it touches no board."),
+        (("--port", "p", "--count", "2"), "--count says how many images --image-dir writes: leave it out for "
+         "boards."),
         (("--port", "p", "--ids", "line3"), "'line3' makes no node ids: write one place for the number, {n} "
          "or {n:03}, among letters, digits and '-', such as line3-{n:03}."),
     ],

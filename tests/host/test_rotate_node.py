@@ -1,5 +1,6 @@
 """`limpet rotate` and `limpet fleet refresh` from the shell: a virtual board as a node at a real broker."""
 
+import base64
 import json
 import re
 import signal
@@ -11,14 +12,17 @@ import pytest
 from cryptography import x509
 
 from host_tools import boards, partitions
-from host_tools.ca import public
+from host_tools.ca import CertificateAuthority, public
 from host_tools.errors import LimpetError
 from host_tools.fleet import Fleet, Node
 from host_tools.pki import partition
 from host_tools.pki.credential import pem
 from host_tools.pki.profiles import utc_now
+from host_tools.rotation import pieces
+from host_tools.telemetry.operator import NodeRefusedError, Operator
 from host_tools.telemetry.reach import Place, places
-from tests.host.provisioning import Site
+from tests.host.authorities import cheap_passphrases, request
+from tests.host.provisioning import Site, unlock
 from tests.host.serving import PlayedNode, operating, real_node, recorded, wait_for
 from tests.host.shell import LIMPET, Done, environment
 from tests.host.stand import wait_until
@@ -184,6 +188,80 @@ def test_brokers_of_a_node_file(site: Site) -> None:
     for broker in ("a:", "a:0", "a:65536", "a:x", "no host", ":1"):
         with pytest.raises(LimpetError, match=r"write HOST, or HOST:PORT|neither a host name nor"):
             places(site.node_file, broker)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CertificateAuthority]:
+    """An authority of somebody who owns the broker."""
+    folder = tmp_path_factory.mktemp("foreign")
+    with cheap_passphrases():
+        CertificateAuthority.init(folder / "ca", unlock(), folder / "ca.backup")
+    with CertificateAuthority.open(folder / "ca", unlock()) as ca:
+        yield ca
+
+
+def use(operator: Operator, data: bytes, same: int = 0) -> None:
+    """Put it on the node, but for as many bytes as it has already, and have it used."""
+    for command, at in pieces.put(data, operator.room("n01")):
+        if at > same:
+            assert operator.ask("n01", command)["at"] == at
+    operator.ask("n01", pieces.use(data))
+
+
+@pytest.mark.security(3, "IEC 62443-4-2 CR 1.5", "IEC 62443-4-2 CR 2.1", "ETSI EN 303 645 5.5-5")
+def test_no_other_authority_leads_a_node_away(site: Site, rig: Rig, foreign: CertificateAuthority) -> None:
+    """Whoever may send a node commands cannot give it certificates or trusted authorities: only what the
+    authority of its present certificate has signed, for this node and this step, is taken."""
+    before = on_flash(rig).identity
+    sessions = rig.log.count("uplink: connected")
+    [now] = public(site.ca_folder).state.live("n01", utc_now())  # commands have changed it
+    with operating(site) as operator:
+        wait_for(operator, "n01")
+        answer = operator.ask("n01", b"key", 60.0)
+        sequence = int(answer["sequence"])
+        csr = base64.b64decode(answer["csr"])
+        theirs = foreign.issue_node(csr, "n01", replace=True)
+        fields = partition.certificate_fields((theirs.der, *foreign.chain), foreign.trusted)
+        own = partition.certificate_fields((now.der, *site.ca.chain), (*site.ca.trusted, *foreign.trusted))
+        good = site.ca.endorse(now, sequence, own)
+        other = site.ca.issue_node(request("n07"), "n07")
+        flipped = bytearray(good)
+        flipped[100] ^= 1
+        for data, same, said in (
+            (fields, 0, "does not end with an endorsement"),
+            (foreign.endorse(theirs, sequence, fields), len(fields), "is not endorsed by the authority of"),
+            (fields + good[len(own) :], len(fields), "is not endorsed by"),  # it is for something else
+            (bytes(flipped), 0, "is not endorsed by"),
+            (site.ca.endorse(other, sequence, own), 0, "is not endorsed by"),  # for another node
+            (site.ca.endorse(now, sequence - 1, own), len(own), "is not endorsed by"),  # for an earlier step
+        ):
+            with pytest.raises(NodeRefusedError, match=said):
+                use(operator, data, same)
+        assert operator.ask("n01", b"key same")["ok"] is True
+        with pytest.raises(NodeRefusedError, match="does not end with"):  # its own certificate, their root
+            use(operator, own)
+        found = on_flash(rig)
+        assert found.identity == before and not found.trial
+    assert rig.log.count("uplink: connected") == sessions  # not even a try
+    rig.says("orders: use: what was put is not endorsed by the authority of this node")
+    site.ca.revoke("n07", "superseded")
+    assert run(site, "rotate", "n01").code == 0
+    consistent(site, rig)
+
+
+def test_a_former_authority_endorses_its_successor(site: Site, rig: Rig) -> None:
+    """After a rotation of the issuing authority the node's own one is a former one."""
+    old = on_flash(rig).identity
+    site.ca.rotate(site.folder / "issuing.backup")
+    key = site.ca.folder.former_key(f"{x509.load_der_x509_certificate(old.chain[1]).serial_number:x}")
+    away = key.rename(site.folder / "away.key")
+    done = run(site, "rotate", "n01")
+    assert (done.code, on_flash(rig).identity) == (1, old)
+    assert done.err.endswith("put that key back for this, or restore a backup.\n"), done.err
+    away.rename(key)
+    assert run(site, "rotate", "n01").code == 0
+    assert on_flash(rig).identity.chain[1] != old.chain[1]
+    consistent(site, rig)
 
 
 def test_other_trusted_authorities(site: Site, rig: Rig) -> None:

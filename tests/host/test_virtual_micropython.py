@@ -91,7 +91,7 @@ def test_one_that_lacks_a_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_the_command_says_it_in_one_sentence(tmp_path: Path) -> None:
     environment = {**os.environ, micropython.VARIABLE: str(tmp_path / "missing")}
-    command = [sys.executable, "-c", "from host_tools.cli import main; main()", "virtual"]
+    command = [sys.executable, "-c", "from host_tools.start import main; main()", "virtual"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=paths.ROOT, timeout=60, check=False
     )

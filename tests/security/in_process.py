@@ -53,7 +53,7 @@ def limpet(*words: str | Path, passphrase: str | None = None) -> Ended:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(mock.patch.object(typer.main, "get_command", _command))
         try:
-            cli.main()
+            cli.run()
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
         except BaseException:
