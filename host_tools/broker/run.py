@@ -16,6 +16,7 @@ from host_tools.broker.account import Account
 from host_tools.broker.config import check_pair
 from host_tools.broker.doorkeeper import Doorkeeper, KickError
 from host_tools.broker.limits import limits_for
+from host_tools.broker.process import PortBusyError, StartError
 from host_tools.broker.project import BrokerFolder, Settings
 from host_tools.broker.revoked import judge
 from host_tools.broker.service import ReloadError, Service
@@ -147,8 +148,14 @@ class _Keeper:
             files.write_private(path, data)
             account.lend(path, self._owner)
         self._service = Service(self._executable, str(settings), self._say)
-        self._service.wait_ready()
-        port = folder.load().port
+        settings_now = folder.load()
+        port = settings_now.port
+        try:
+            self._service.wait_ready()
+        except StartError as error:
+            if "Address already in use" not in error.last_line:
+                raise
+            raise PortBusyError(settings_now.address or "this machine", port) from error
         where = {"port": port, "broker": self._title}
         if why:
             self._tell(Notice("restarted", f"{self._title} runs again: {why}.", where))

@@ -59,8 +59,8 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs, as far as was heard."""
-        return not self._ended
+        """Whether it still runs under its guard, as far as was heard."""
+        return not self._ended and self._process.poll() is None
 
     def attend(self, seconds: float) -> None:
         """Listen to it for so long, or until it ends."""
@@ -79,8 +79,9 @@ class Service:
     def stop(self) -> None:
         """End it; doing it again does nothing."""
         end(self._process)
-        while not self._ended:
-            self._hear(None, _RELOAD_DEADLINE)
+        deadline = time.monotonic() + _RELOAD_DEADLINE
+        while not self._ended and time.monotonic() < deadline:
+            self._hear(None, deadline - time.monotonic())
 
     def _hear(self, pattern: re.Pattern[str] | None, seconds: float) -> bool:
         """Take its lines until one has `pattern`; False if there was none in so many seconds, or it ended."""

@@ -129,12 +129,18 @@ def issue_node(
     as_json: AsJson = False,
 ) -> None:
     """Sign a node's request: its certificate and the authority's, PEM."""
+    from host_tools.errors import LimpetError
     from host_tools.pki import files
     from host_tools.pki.credential import pem
+    from host_tools.pki.names import check_node_id
     from host_tools.pki.request import check_request
 
     data = files.read(csr, "certificate request")
-    check_request(data, node_id)
+    check_node_id(node_id)
+    try:
+        check_request(data, node_id)
+    except LimpetError as error:
+        raise LimpetError(f"{csr}: {error}") from None
     clean_up_when_ended()
     with opened(folder, passphrase_fd, passphrase_keyring) as authority:
         made = authority.issue_node(data, node_id, days=days, replace=replace)
@@ -165,6 +171,7 @@ def issue_broker(
     clean_up_when_ended()
     _free(into, "broker")
     with opened(folder, passphrase_fd, passphrase_keyring) as authority:
+        _ready(into)
         made = authority.issue_broker(names, days=days)
     _save(made, into, "broker", as_json)
 
@@ -186,6 +193,7 @@ def issue_console(
     clean_up_when_ended()
     _free(into, name)
     with opened(folder, passphrase_fd, passphrase_keyring) as authority:
+        _ready(into)
         made = authority.issue_client("console", name, days=days)
     _save(made, into, name, as_json)
 
@@ -357,6 +365,18 @@ def _free(into: Path, stem: str) -> None:
     for name in (f"{stem}.key", f"{stem}.crt"):
         if files.exists(into / name):
             raise RefusedError(f"{into / name} is there already: choose another folder, or move it away.")
+
+
+def _ready(into: Path) -> None:
+    """Before anything is issued: a certificate whose key cannot be kept would be live for nothing."""
+    import os
+
+    from host_tools.errors import LimpetError
+    from host_tools.pki import files
+
+    files.make_private_folder(into)
+    if not os.access(into, os.W_OK | os.X_OK):
+        raise LimpetError(f"The folder {into} cannot be written: choose another, or mend its rights.")
 
 
 def _save(made: "Credential", into: Path, stem: str, as_json: bool) -> None:

@@ -192,6 +192,23 @@ def test_killed_it_comes_back_and_a_second_one_is_refused(plant: Plant) -> None:
     assert comes_in(plant, "n02", "n02") and not comes_in(plant, "n00", "n00")
 
 
+def test_killed_with_its_guard_it_comes_back(plant: Plant) -> None:
+    child = plant.mosquitto()
+    guard = int(Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(guard, signal.SIGKILL)
+    assert plant.told("restarted")["port"] == plant.port
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), "the Mosquitto without its guard has ended")
+    assert comes_in(plant, "n02", "n02")
+
+
+def test_a_port_that_is_busy(plant: Plant) -> None:
+    folder = plant.project.broker("second", plant.port)
+    text = f"Port {plant.port} of 127.0.0.1 is busy: stop what listens there, or choose another port."
+    done = limpet("broker", "run", folder.path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == f"limpet: {text}"
+
+
 def test_nothing_that_waits_is_lost_when_nobody_knows_whose_it_was(plant: Plant) -> None:
     plant.project.node("n06")
     with plant.client("n06") as node, plant.client("n02") as other:

@@ -156,6 +156,9 @@ def test_what_is_refused(project: Path, tmp_path: Path) -> None:
     text = "out/broker.key is there already: choose another folder, or move it away."
     refused(ca("issue", "broker", "b", "--into", "out", cwd=project), text, 4)
     assert (project / "out" / "broker.key").read_text() == "precious"
+    text = "The folder precious cannot be made or read: Not a directory."
+    (project / "precious").write_text("no folder")
+    refused(ca("issue", "console", "--into", "precious", cwd=project), text)
     text = "'12' is no line and its hash: give what an audit has shown, such as 12:0a1b…."
     refused(limpet("ca", "audit", "--known", "12", cwd=project), text, 2)
     assert events(project) == ["init", "backup"]
@@ -169,7 +172,7 @@ def test_a_malformed_request(project: Path) -> None:
     path = project / "n01.csr"
     for junk in (good[:-1], pem[:90]):
         path.write_bytes(junk)
-        text = f"These {len(junk)} bytes are no certificate request in DER or PEM"
+        text = f"{path}: These {len(junk)} bytes are no certificate request in DER or PEM"
         done = limpet("ca", "issue", "node", "n01", "--csr", path, cwd=project)
         refused(done, f"{text}: let the node make a new request.")
     assert events(project) == ["init", "backup"]

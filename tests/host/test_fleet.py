@@ -230,13 +230,14 @@ def test_files_that_are_no_record(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, words in {
         "other.db": ["CREATE TABLE boards (name TEXT)"],
+        "another.db": ["CREATE TABLE recipes (name TEXT)"],
         "later.db": ["CREATE TABLE x (y)", f"PRAGMA user_version = {schema.VERSION}"],
     }.items():
         db = sqlite3.connect(tmp_path / name)
         for each in words:
             db.execute(each)
         db.close()
-    for name in ("text", "other.db", "later.db", "pipe", "no/such/folder.db", "."):
+    for name in ("text", "other.db", "another.db", "later.db", "pipe", "no/such/folder.db", "."):
         with pytest.raises(FleetError, match=r"cannot be used as a fleet record \(.+\): name another file"):
             Fleet(tmp_path / name)
     assert (tmp_path / "text").read_text().startswith("hello")
