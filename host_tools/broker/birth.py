@@ -12,6 +12,7 @@ from host_tools.ca.authority import CertificateAuthority
 from host_tools.ca.passphrase import Unlock
 from host_tools.errors import LimpetError, RefusedError
 from host_tools.pki import files
+from host_tools.pki.names import console_name
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Wanted:
     prefix: str | None = None
     nodes: int | None = None
     user: str | None = None
+    consoles: tuple[str, ...] = ()
 
 
 def init(path: Path, ca: Path, unlock: Unlock, wanted: Wanted, *, again: bool = False) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def init(path: Path, ca: Path, unlock: Unlock, wanted: Wanted, *, again: bool = 
         "prefix": settings.prefix,
         "nodes": settings.nodes,
         "user": settings.user,
+        "consoles": list(settings.consoles),
         "serial": f"{credential.certificate.serial_number:x}",
         "expires": credential.certificate.not_valid_after_utc.isoformat(),
     }
@@ -85,6 +88,7 @@ def _settings(before: Settings | None, ca: Path, wanted: Wanted) -> Settings:
         "port": wanted.port,
         "prefix": wanted.prefix,
         "nodes": wanted.nodes,
+        "consoles": tuple(map(console_name, wanted.consoles)),
     }
     changes: dict[str, Any] = {name: value for name, value in said.items() if value not in ((), None)}
     return replace(base, ca=str(ca.resolve()), user=user, **changes)

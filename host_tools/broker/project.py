@@ -16,7 +16,7 @@ from host_tools.broker.limits import limits_for
 from host_tools.errors import LimpetError, RefusedError
 from host_tools.pki import files
 from host_tools.pki.credential import Credential, key_pem, pem
-from host_tools.pki.names import check_broker_name
+from host_tools.pki.names import CONSOLE, check_broker_name
 
 PORT = 8883
 """The registered port of MQTT over TLS."""
@@ -43,11 +43,14 @@ class Settings:
     nodes: int = 100
     user: str | None = None
     """The account that Mosquitto becomes where root starts it; None where the folder is not root's."""
+    consoles: tuple[str, ...] = (CONSOLE,)
+    """The names in the certificates of the consoles that may read everything."""
 
     def check_types(self) -> None:
         """Raise TypeError if something is not of its type, ValueError if there is no name."""
         texts = (
             *self.names,
+            *self.consoles,
             self.ca,
             self.prefix,
             *(each for each in (self.address, self.user) if each is not None),
@@ -69,7 +72,7 @@ class Settings:
             raise LimpetError(f"The port {self.port} is not valid: use 1 to 65535.")
         if not 1 <= self.nodes <= MOST_NODES:
             raise LimpetError(f"{self.nodes} is no number of nodes for one broker: use 1 to {MOST_NODES}.")
-        Access(self.prefix)
+        Access(self.prefix, self.consoles)
 
 
 class BrokerFolder:
@@ -104,7 +107,7 @@ class BrokerFolder:
             )
         try:
             found = json.loads(files.read(self.settings, "broker's settings"))
-            found["names"] = tuple(found["names"])
+            found["names"], found["consoles"] = tuple(found["names"]), tuple(found["consoles"])
             settings = Settings(**found)
             settings.check_types()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -141,7 +144,7 @@ class BrokerFolder:
 
 def acl_text(settings: Settings) -> str:
     """The ACL file: the rules of `acl`, and the doorkeeper's."""
-    return mosquitto_acl(Access(settings.prefix)) + "\n" + doorkeeper.ACL
+    return mosquitto_acl(Access(settings.prefix, settings.consoles)) + "\n" + doorkeeper.ACL
 
 
 def configuration_text(settings: Settings, folder: BrokerFolder) -> str:

@@ -23,6 +23,7 @@ from host_tools.broker.service import ReloadError, Service
 from host_tools.ca.folder import Folder
 from host_tools.errors import LimpetError, RefusedError
 from host_tools.pki import files
+from host_tools.pki.names import is_node_id
 from host_tools.scratch import scratch_folder
 from host_tools.virtual.limits import allow_files
 
@@ -209,6 +210,9 @@ class _Keeper:
             self._not_taken = tuple(stamps.values())
             self._tell(Notice("not-taken", f"Left as it was: {error}"))
             return None
+        if consoles := [client for client in sorted(service.away) if not is_node_id(client)]:
+            # At a SIGHUP, Mosquitto 2.0.11 stops keeping messages for sessions whose client is away.
+            return f"messages wait for {', '.join(consoles)}, and a reload would end that"
         try:
             service.reload()
         except ReloadError as error:

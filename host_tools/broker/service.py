@@ -16,7 +16,11 @@ READY = re.compile(r"mosquitto version \S+ running")
 _RELOADING = re.compile(r"Reloading config\.")
 _SPOILT = re.compile(r"Error when reloading certificate")
 # From the beginning of a line to its end: a client cannot write there. First its id, then its user name.
-_CONNECTED = re.compile(r"\d+: New client connected from .* as (\S+) \(p\d+, c\d, k\d+, u'(\S+)'\)\.")
+_CONNECTED = re.compile(r"\d+: New client connected from .* as (\S+) \(p\d+, c(\d), k\d+, u'(\S+)'\)\.")
+_GONE = re.compile(
+    r"\d+: (?:Client (\S+) (?:disconnected|closed its connection|has exceeded timeout).*|"
+    r"Socket error on client (\S+), disconnecting\.)"
+)
 
 _START_DEADLINE = 60.0  # a store with much in it takes a while
 _RELOAD_DEADLINE = 30.0
@@ -33,8 +37,11 @@ class Service:
 
     def __init__(self, executable: str, configuration: str, say: Callable[[str], None]) -> None:
         self.connected: dict[str, datetime.datetime] = {}
+        self.away: set[str] = set()
+        """Clients that were here, have gone, and have a session in which messages wait for them."""
         self.spoilt = False
         """It could not load its certificates or the CRL, and goes on with what is left of them."""
+        self._keeps: set[str] = set()
         self._say = say
         self._lines: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
         self._last = ""
@@ -101,8 +108,12 @@ class Service:
     def _take(self, at: datetime.datetime, text: str, pattern: re.Pattern[str] | None) -> bool:
         self._say(text)
         self._last = text or self._last
-        if (match := _CONNECTED.fullmatch(text)) and match[1] == match[2]:
+        if (match := _CONNECTED.fullmatch(text)) and match[1] == match[3]:
             self.connected[match[1]] = at
+            self.away.discard(match[1])
+            self._keeps = self._keeps | {match[1]} if match[2] == "0" else self._keeps - {match[1]}
+        elif (match := _GONE.fullmatch(text)) and (match[1] or match[2]) in self._keeps:
+            self.away.add(match[1] or match[2])
         if _SPOILT.search(text):
             self.spoilt = True
         return pattern is not None and pattern.search(text) is not None

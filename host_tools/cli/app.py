@@ -83,7 +83,8 @@ def run() -> NoReturn:
 def _fail(line: str, text: str, code: int) -> NoReturn:
     remark(line)
     if "--json" in sys.argv:
-        show_json({"error": text, "exit_code": code})
+        # On one line: the command may be one that goes on telling, an object a line.
+        typer.echo(json.dumps({"error": text, "exit_code": code}, ensure_ascii=False))
     sys.exit(code)
 
 

@@ -38,6 +38,10 @@ def init(
         str | None,
         typer.Option(help="Run by root: the account that Mosquitto becomes; 'mosquitto' at first."),
     ] = None,
+    console: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A console that may read everything; 'console' at first."),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make the folder anew, with a new certificate; its store stays.")
     ] = False,
@@ -49,7 +53,7 @@ def init(
     from host_tools.broker import birth
 
     clean_up_when_ended()
-    wanted = birth.Wanted(tuple(name or ()), address, port, prefix, nodes, user)
+    wanted = birth.Wanted(tuple(name or ()), address, port, prefix, nodes, user, tuple(console or ()))
     made = birth.init(folder, ca, unlock(ca, passphrase_fd, passphrase_keyring), wanted, again=again)
     if as_json:
         show_json(made)

@@ -239,10 +239,15 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Make the next issuing authority; what the old one has issued stays valid."""
+    from host_tools.ca.keys import in_token
     from host_tools.errors import UsageError
 
     if root_key and not root:
         raise UsageError("--root-key is for a new root: give --root as well.")
+    places = {"issuing": issuing_key, **({"root": root_key} if root else {})}
+    for which, place in places.items():
+        if place is None and in_token(folder / f"{which}.key"):
+            raise UsageError(f"The {which} key is in a token: say by --{which}-key where the next one goes.")
     clean_up_when_ended()
     with opened(folder, passphrase_fd, passphrase_keyring) as authority:
         made = authority.rotate(backup, root=root, root_uri=root_key, issuing_uri=issuing_key)
@@ -269,7 +274,8 @@ def retire_root(
     """Trust the old root no more, once no node's certificate is under it."""
     clean_up_when_ended()
     with opened(folder, passphrase_fd, passphrase_keyring) as authority:
-        left = authority.retire_root()
+        # An operator's ends by itself, within the hour.
+        left = [each for each in authority.retire_root() if each.kind != "operator"]
         trusted = [authority.state.issued[serial].name for serial in authority.state.roots]
     if as_json:
         show_json({"trusted": trusted, "left": [_told(each) for each in left]})

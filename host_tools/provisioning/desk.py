@@ -63,7 +63,17 @@ class Desk:
                 raise RefusedError(f"{port}: {reason}")
             if is_done(holder, naming):
                 assert holder is not None
+                if not self._live(holder.node_id):
+                    raise RefusedError(
+                        f"{port}: it is '{holder.node_id}', whose certificate is revoked or has expired: "
+                        f"give it another one by --replace {holder.node_id}, or decommission it."
+                    )
                 return Admission(holder.node_id, mac, done=True)
+            if holder is None and (serves := self._in_ledger(mac)) and serves != naming.replace:
+                raise RefusedError(
+                    f"{port}: by the authority's ledger it is '{serves}' ({mac}), in service, and this fleet "
+                    f"record does not know it: name the right --fleet, or provision it by --replace {serves}."
+                )
             self.fleet.note(mac, holder.node_id if holder else "", DETECT, chip=found.chip, location=location)
             return self._taken(port, mac, holder)
 
@@ -119,6 +129,15 @@ class Desk:
         return any(
             line.event == _SERVES and line.facts.get("fingerprint") == record.fingerprint for line in lines
         )
+
+    def _in_ledger(self, mac: str) -> str | None:
+        """The node that a board is by the ledger: it came into service here last, and still counts."""
+        boards = {
+            str(line.facts.get("node")): line.facts.get("mac")
+            for line in public(self.ca.folder.path).lines
+            if line.event == _SERVES
+        }
+        return next((node for node, board in boards.items() if board == mac and self._live(node)), None)
 
     def _live(self, node_id: str) -> tuple[Issued, ...]:
         """The certificates of a node that count, whoever has issued or revoked them."""

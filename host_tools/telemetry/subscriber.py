@@ -170,7 +170,7 @@ class Subscriber:
     def _unreachable(self, why: str) -> SubscriberError:
         return SubscriberError(
             f"Cannot subscribe at the broker {self._address}: {why}. See that it runs, and that it admits "
-            f"the certificate in {self._tls.certificate}."
+            "the certificates of this authority."
         )
 
     def _report(self, link: Link) -> None:

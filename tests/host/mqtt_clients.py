@@ -51,11 +51,13 @@ class Client:
         will: tuple[str, bytes] | None = None,
         keep_alive: int = 60,
         host: str = "localhost",
+        keeps_session: bool = False,
     ) -> None:
         self._address = (host, broker.port, keep_alive)
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
+            clean_session=not keeps_session,
             protocol=mqtt.MQTTv311,
             reconnect_on_failure=False,
         )

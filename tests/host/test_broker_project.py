@@ -236,7 +236,9 @@ def test_again_keeps_what_was_said_and_revokes_the_last_certificate(made: Projec
     before = folder.certificate.read_bytes()
     with pytest.raises(RefusedError, match="is a broker's folder already: give --again"):
         made.broker("twice", PORT)
-    done = birth.init(folder.path, made.ca, unlock(), birth.Wanted(nodes=9), again=True)
+    wanted = birth.Wanted(nodes=9, consoles=("console", "wall"))
+    done = birth.init(folder.path, made.ca, unlock(), wanted, again=True)
+    assert "user limpet.wall\ntopic read plant/a/#\n" in folder.acl.read_text()
     assert (done["prefix"], done["nodes"], done["names"]) == ("plant/a", 9, ["localhost"])
     assert folder.certificate.read_bytes() != before
     assert (folder.store / "mosquitto.db").read_bytes() == b"sessions"

@@ -209,6 +209,22 @@ def test_a_port_that_is_busy(plant: Plant) -> None:
     assert done.err.splitlines()[-1] == f"limpet: {text}"
 
 
+def test_what_waits_for_a_console_outlives_a_revocation(plant: Plant) -> None:
+    """Mosquitto 2.0.11 keeps nothing more for a client that is away when its files are read again."""
+    plant.project.node("n07")
+    with plant.client("console", "limpet.console", keeps_session=True) as console:
+        assert console.subscribe("limpet/#")
+    plant.project.authority.revoke("n07", "key-compromise")
+    assert "messages wait for limpet.console" in plant.told("restarted")["text"]
+    with plant.client("n02") as node:
+        node.publish("limpet/n02/data", b"while it was away")
+    with plant.client("console", "limpet.console", keeps_session=True) as console:
+        console.until("limpet/n02/data", b"while it was away")
+    assert not comes_in(plant, "n07", "n07")
+    with plant.console():
+        pass  # which forgets the session
+
+
 def test_nothing_that_waits_is_lost_when_nobody_knows_whose_it_was(plant: Plant) -> None:
     plant.project.node("n06")
     with plant.client("n06") as node, plant.client("n02") as other:

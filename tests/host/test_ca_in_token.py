@@ -15,6 +15,7 @@ from host_tools.ca.passphrase import Unlock
 from host_tools.errors import RefusedError
 from host_tools.pki import endorsement, partition
 from tests.host.authorities import PASSPHRASE, cheap_passphrases, request
+from tests.host.shell import limpet, refused
 from tests.host.soft_token import PIN, make_token, module, softhsm, uri
 
 pytestmark = pytest.mark.skipif(module() is None, reason="SoftHSM is not installed (apt: softhsm2)")
@@ -38,6 +39,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         )
         assert written.in_token == ("issuing.key",)
         yield folder
+
+
+def test_its_next_key_does_not_go_into_a_file_unsaid(made: Path) -> None:
+    refused(
+        limpet("ca", "rotate", "--ca", made / "ca", "--backup", made / "no.backup"),
+        "The issuing key is in a token: say by --issuing-key where the next one goes.",
+        2,
+    )
+    assert not (made / "no.backup").exists()
 
 
 def test_it_issues_revokes_and_rotates(made: Path) -> None:

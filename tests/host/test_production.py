@@ -20,7 +20,7 @@ from host_tools.line import open_line
 from host_tools.pki import partition
 from host_tools.settings import dump
 from host_tools.virtual.bench import Bench
-from tests.host.stand import BME280_SPEC, Node, Stand
+from tests.host.stand import BME280_SPEC, Node, Stand, wait_until
 from tests.host.virtual_rig import Rig
 
 IDENTITY = 0x200000  # where the partition is (boards/virtual.toml)
@@ -126,7 +126,9 @@ def test_mpremote_does_not_get_in(stand: Stand, node: Node) -> None:
 
 
 def test_it_says_that_it_is_locked(stand: Stand, node: Node) -> None:
-    what = identify(Port(node.board.port.path))
+    port = Port(node.board.port.path)
+    wait_until(lambda: identify(port).kind == "node", "an answer, from a board that may be busy")
+    what = identify(port)
     assert (what.kind, what.node, what.locked) == ("node", "n01", True)
     assert what.text == "limpet 0.1.0, node n01; locked, profile production"
 

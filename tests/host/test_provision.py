@@ -9,6 +9,7 @@ import pytest
 
 from host_tools import boards, partitions
 from host_tools.ca.operator import operator
+from host_tools.errors import REFUSED
 from host_tools.fleet import CLAIMED, IN_SERVICE, Fleet
 from host_tools.pki import partition
 from host_tools.provisioning.factory import Made, make_images
@@ -114,6 +115,19 @@ def test_a_board_in_service_is_not_made_another_node(site: Site, first: tuple[Ri
         f"{rig.url}: the board {rig.mac} is the node 'line-1', in service since 20"
     )
     assert rig.flash.read_bytes()[: SPOOL.offset] == before
+
+
+def test_a_record_that_was_lost_makes_no_second_node_of_a_board(
+    site: Site, first: tuple[Rig, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, _ = first
+    monkeypatch.setattr(site, "fleet_file", tmp_path / "another.db")
+    [outcome] = site.provision(rig, order=site.order("other-{n}"))
+    assert outcome.error == (
+        f"{rig.url}: by the authority's ledger it is 'line-1' ({rig.mac}), in service, and this fleet record "
+        "does not know it: name the right --fleet, or provision it by --replace line-1."
+    )
+    assert outcome.exit_code == REFUSED and not site.ca.live("other-1")
 
 
 def test_two_boards_and_one_that_is_none(site: Site) -> None:
