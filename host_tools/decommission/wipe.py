@@ -44,8 +44,8 @@ def wipe(
     """Erase the flash of the board with this MAC address, read all of it, and see that each byte is 0xFF.
 
     What was read is kept in `dump`, if all of it is erased. A line that fails is tried again, more slowly.
-    The board stays in its bootloader. Raises UnverifiedError when a byte is not 0xFF, RefusedError when it is
-    another board by now.
+    The board restarts, with nothing to start. Raises UnverifiedError when a byte is not 0xFF, RefusedError
+    when it is another board by now.
     """
     for at, baud in enumerate(bauds):
         try:
@@ -55,7 +55,10 @@ def wipe(
                 step("erasing, which may take two minutes")
                 chip.erase_all()
                 step("reading all of it")
-                return _read(port, chip, dump, progress)
+                proof = _read(port, chip, dump, progress)
+                with contextlib.suppress(LinkError):  # what was to be proved is proved
+                    chip.reset()
+                return proof
         except LinkError:
             if at + 1 == len(bauds):
                 raise
