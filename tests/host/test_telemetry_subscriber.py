@@ -253,9 +253,7 @@ def test_a_certificate_of_another_authority_is_not_admitted(bench: Bench, tmp_pa
     (tmp_path / "other").mkdir()
     theirs = Authority(tmp_path / "other", "ca").issue("console")
     threads = threading.active_count()
-    with pytest.raises(
-        SubscriberError, match=r"Cannot subscribe at the broker .* admits the certificates"
-    ):
+    with pytest.raises(SubscriberError, match=r"Cannot subscribe at the broker .* admits the certificates"):
         bench.subscriber(tls=TlsFiles(bench.console.ca, theirs.certificate, theirs.key)).start()
     assert threading.active_count() == threads
 
