@@ -98,6 +98,8 @@ def _certificate(folder: BrokerFolder, settings: Settings, now: datetime.datetim
     chain = public.certificates(files.read(folder.certificate, "certificate"), folder.certificate)
     trusted = public.certificates(files.read(folder.trusted, "certificate"), folder.trusted)
     roots = [each for each in trusted if each.issuer == each.subject]
+    if not roots:
+        raise LimpetError(f"{folder.trusted} has no root in it: copy it again from the authority.")
     begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if not begin <= now < end:
         raise LimpetError(

@@ -151,6 +151,11 @@ FAULTS: dict[str, tuple[Break, str, str]] = {
     ),
     "open store": (lambda _, f: f.store.chmod(0o777), "files are closed to others", "store has the mode 777"),
     "another key": (_other_key, "certificate: key, chain, usage, names, dates", "do not belong together"),
+    "no root": (
+        lambda made, f: f.trusted.write_bytes((made.ca / "chain.crt").read_bytes()),
+        "certificate: key, chain, usage, names, dates",
+        "trusted.crt has no root in it",
+    ),
     "another authority": (_stranger, "certificate: key, chain, usage, names, dates", "would not trust it"),
     "another name": (
         _edit("broker.json", '"localhost"', '"broker.plant.example"'),
