@@ -20,7 +20,7 @@ from umqtt import simple
 
 CLOSED = const(0)
 _CONNECTING = const(1)  # TCP
-GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
+_GREETING = const(2)  # TLS handshake, CONNECT, CONNACK
 UP = const(3)
 
 # What a broker answers: first byte << 16 | length, and 1, so that none is 0; SUBACK is longer by its topics.
@@ -99,7 +99,7 @@ class Session(simple.MQTTClient):
                     self.sock = self.ssl.wrap_socket(
                         self.sock, server_hostname=self.server, do_handshake_on_connect=False
                     )
-                    self.state = GREETING
+                    self.state = _GREETING
             self.check_msg()
             left = time.ticks_diff(self._due, time.ticks_ms())
             if left < 0:
@@ -132,7 +132,7 @@ class Session(simple.MQTTClient):
 
     def flush(self):
         """Try to send what waits; True when the next packet may be sent."""
-        if self.state >= GREETING:
+        if self.state >= _GREETING:
             try:
                 while self._out:
                     sent = self.sock.write(self._out)
@@ -302,7 +302,7 @@ class Session(simple.MQTTClient):
             self._wants = 0
         elif word:
             self.on_ack(word)  # type: ignore[misc]
-        if self.state == GREETING:
+        if self.state == _GREETING:
             if word and word != self.present << 8:
                 raise (OSError if word < 6 else simple.MQTTException)("refused %s" % word)
             self.state = UP

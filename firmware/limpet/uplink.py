@@ -10,7 +10,9 @@ from limpet import dns, health
 from limpet.backoff import Backoff
 from limpet.delivery import Delivery
 from limpet.log import log
-from limpet.mqtt import CLOSED, GREETING, UP, Session
+from limpet.mqtt import CLOSED, UP, Session
+
+_GREETING = const(2)  # limpet.mqtt's state while TLS and CONNECT are under way; a public name would cost heap
 
 _IDLE_MS = const(20)
 _BUSY_MS = const(2)  # while there is a backlog
@@ -115,7 +117,7 @@ class Uplink:
         session.connect(address, broker["name"])
         while session.state not in (UP, CLOSED):
             session.step()
-            self._was_there = self._was_there or session.state == GREETING
+            self._was_there = self._was_there or session.state == _GREETING
             yield _IDLE_MS
 
     def _equip(self):
