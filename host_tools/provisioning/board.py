@@ -201,7 +201,7 @@ class Provisioning:
             self._step(steps.INSTALL)
             assert admission.issued is not None
             links.installed(admission.node_id, admission.issued.fingerprint, shown)
-        elif issued := self._desk.has(admission, shown):
+        elif issued := self._desk.has(admission.node_id, shown):
             admission.issued = issued  # an earlier run came so far
             links.installed(admission.node_id, issued.fingerprint, board.settled())
         else:

@@ -1,8 +1,9 @@
 """What boards side by side have in common: the authority, the fleet record, and which board is which node."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from host_tools.ca import CertificateAuthority, Issued
 from host_tools.ca.inspection import public
@@ -100,10 +101,9 @@ class Desk:
         admission.issued = issued
         admission.identity = partition.encode(identity)
 
-    def has(self, admission: Admission, fingerprint: str | None) -> Issued | None:
+    def has(self, node_id: str, fingerprint: str | None) -> Issued | None:
         """The live certificate of this node that has this fingerprint."""
-        live = self._live(admission.node_id)
-        return next((each for each in live if each.fingerprint == fingerprint), None)
+        return next((each for each in self._live(node_id) if each.fingerprint == fingerprint), None)
 
     def serve(self, record: Record, moment: Callable[[str], None], *, again: bool) -> None:
         """The node has proved itself: in the ledger first, then in the fleet record.
@@ -124,19 +124,16 @@ class Desk:
         moment("in service: in the ledger")
         self.fleet.in_service(record)
 
+    def _services(self) -> list[Mapping[str, Any]]:
+        """What the ledger says of the nodes that came into service, the oldest first."""
+        return [line.facts for line in public(self.ca.folder.path).lines if line.event == _SERVES]
+
     def _is_in_ledger(self, record: Record) -> bool:
-        lines = public(self.ca.folder.path).lines
-        return any(
-            line.event == _SERVES and line.facts.get("fingerprint") == record.fingerprint for line in lines
-        )
+        return any(facts.get("fingerprint") == record.fingerprint for facts in self._services())
 
     def _in_ledger(self, mac: str) -> str | None:
         """The node that a board is by the ledger: it came into service here last, and still counts."""
-        boards = {
-            str(line.facts.get("node")): line.facts.get("mac")
-            for line in public(self.ca.folder.path).lines
-            if line.event == _SERVES
-        }
+        boards = {str(facts.get("node")): facts.get("mac") for facts in self._services()}
         return next((node for node, board in boards.items() if board == mac and self._live(node)), None)
 
     def _live(self, node_id: str) -> tuple[Issued, ...]:
@@ -158,11 +155,9 @@ class Desk:
             else:
                 node_id = self.fleet.claim_next(mac, naming.pattern)
         found = None if naming.replace == node_id else self._ready(mac, node_id)
-        self.fleet.note(mac, node_id, GUARD, ready=found is not None)
-        issued = None
-        if found:
-            issued = self.has(Admission(node_id, mac), found.fingerprint)
-        return Admission(node_id, mac, ready=found, issued=issued)
+        issued = self.has(node_id, found.fingerprint) if found else None
+        self.fleet.note(mac, node_id, GUARD, ready=issued is not None)
+        return Admission(node_id, mac, ready=found if issued else None, issued=issued)
 
     def _is_image(self, node_id: str) -> bool:
         """Whether this node is a factory image, for which no board is known yet."""
@@ -185,12 +180,12 @@ class Desk:
             )
 
     def _ready(self, mac: str, node_id: str) -> Ready | None:
-        """What the board has, if it is what it should have."""
+        """What the board has, if image and settings are what it should have."""
         found = ready(self.fleet.journal(mac), node_id)
         if found is None:
             return None
         is_current = (found.image, found.settings) == (self._order.image.sha256, self._order.settings_digest)
-        return found if is_current and self.has(Admission(node_id, mac), found.fingerprint) else None
+        return found if is_current else None
 
 
 def _gone(before: Sequence[Issued], issued: Issued) -> tuple[Issued, ...]:
