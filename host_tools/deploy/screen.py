@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
+from host_tools.bars import bars
 
 Show = Callable[[str, str, int, int], None]
 """Told a port, what is being done, and how many bytes of how many are sent."""
@@ -12,19 +12,10 @@ Show = Callable[[str, str, int, int], None]
 @contextlib.contextmanager
 def shown(ports: Sequence[str]) -> Iterator[Show]:
     """Bars for these ports, as long as the `with` block runs."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda port, doing, sent, size: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}", markup=False),
-    )
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+    with bars() as progress:
+        if progress is None:
+            yield lambda port, doing, sent, size: None
+            return
         tasks = {port: progress.add_task(port, total=None, doing="waiting") for port in ports}
 
         def show(port: str, doing: str, sent: int, size: int) -> None:

@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
+from host_tools.bars import bars
 from host_tools.flashing.outcome import Outcome
 from host_tools.flashing.run import Show
 
@@ -70,16 +70,5 @@ class Bars:
 @contextlib.contextmanager
 def shown(ports: Sequence[str], say: Callable[[str], None]) -> Iterator[Show]:
     """Bars if standard error is a terminal, else lines by `say`."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(say)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}", markup=False),
-    )
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
-        yield Bars(ports, progress)
+    with bars(percent=True) as progress:
+        yield Bars(ports, progress) if progress else Lines(say)

@@ -4,9 +4,9 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from host_tools.bars import bars
 from host_tools.provisioning.board import Show
 from host_tools.provisioning.outcome import ALREADY, Outcome
 from host_tools.provisioning.steps import STEPS
@@ -95,18 +95,11 @@ def colour_of(outcome: Outcome) -> str:
 @contextlib.contextmanager
 def shown(ports: Sequence[str], say: Callable[[str], None]) -> Iterator[Show]:
     """Bars if standard error is a terminal, else lines by `say`."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(say)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}"),
-    )
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
-        bars = Bars(progress)
+    with bars(markup=True) as progress:
+        if progress is None:
+            yield Lines(say)
+            return
+        made = Bars(progress)
         for port in ports:
-            bars.add(port)
-        yield bars
+            made.add(port)
+        yield made
