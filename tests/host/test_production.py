@@ -16,6 +16,7 @@ from mpremote.transport_serial import SerialTransport
 from host_tools import boards, image
 from host_tools.devices.identify import identify
 from host_tools.devices.port import Port
+from host_tools.devices.questions import What
 from host_tools.line import open_line
 from host_tools.pki import partition
 from host_tools.settings import dump
@@ -126,9 +127,14 @@ def test_mpremote_does_not_get_in(stand: Stand, node: Node) -> None:
 
 
 def test_it_says_that_it_is_locked(stand: Stand, node: Node) -> None:
-    port = Port(node.board.port.path)
-    wait_until(lambda: identify(port).kind == "node", "an answer, from a board that may be busy")
-    what = identify(port)
+    answers: list[What] = []
+
+    def answered() -> bool:
+        answers.append(identify(Port(node.board.port.path)))
+        return answers[-1].kind == "node"
+
+    wait_until(answered, "an answer, from a board that may be busy")
+    what = answers[-1]
     assert (what.kind, what.node, what.locked) == ("node", "n01", True)
     assert what.text == "limpet 0.1.0, node n01; locked, profile production"
 
