@@ -42,7 +42,7 @@ security: $(VENV)/dev programs ## run the tests of the security promises; writes
 
 lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) --extra build pyproject.toml -o requirements.txt
-	@$(LOCK) --extra build --extra dev pyproject.toml -o requirements-dev.txt
+	@$(LOCK) --extra build --extra hil --extra dev pyproject.toml -o requirements-dev.txt
 	@$(LOCK) requirements-stubs.in -o requirements-stubs.txt
 
 clean: ## remove what was made here
