@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The checkout: the folder that holds `firmware/` and `boards/`."""
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "shipped"
+
+ROOT = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent
+"""The folder that holds `firmware/` and `boards/`: the checkout, or what was installed with the package."""
 
 FIRMWARE = ROOT / "firmware"
 BOARDS = ROOT / "boards"
