@@ -20,7 +20,8 @@ help: ## list the targets
 run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after 20)
 	@exec $(BIN)/limpet demo $(if $(READINGS),--readings $(READINGS))
 
-test: $(VENV)/dev programs lint types ## lint, types and all tests
+test: $(VENV)/dev ## lint, types and all tests
+	@$(MAKE) --no-print-directory -j4 programs build/labgrid lint types
 	@$(BIN)/pytest -n 4 --dist worksteal $(PYTEST)  # they wait more than they compute
 
 lint: $(VENV)/dev ## style (ruff)
@@ -44,6 +45,7 @@ lock: $(VENV)/dev ## pin the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) --extra build pyproject.toml -o requirements.txt
 	@$(LOCK) --extra build --extra hil --extra dev pyproject.toml -o requirements-dev.txt
 	@$(LOCK) requirements-stubs.in -o requirements-stubs.txt
+	@$(LOCK) requirements-labgrid.in -o requirements-labgrid.txt
 
 clean: ## remove what was made here
 	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
@@ -72,6 +74,15 @@ build/stubs: requirements-stubs.txt | $(VENV)/run
 	@rm -rf $@
 	@$(PIP) --require-hashes --no-deps --target $@ -r requirements-stubs.txt
 	@touch $@
+
+# In an environment of its own: labgrid brings another pyserial.
+build/labgrid: requirements-labgrid.txt | $(VENV)/python
+	@rm -rf $@
+	@echo "Installing a labgrid for the tests …"
+	@{ $(BIN)/python -m venv $@ && $@/bin/python -m pip install --quiet --disable-pip-version-check \
+		--only-binary :all: --require-hashes -r requirements-labgrid.txt; } \
+	|| { rm -rf $@; echo "labgrid cannot be installed from here, so its tests are skipped."; }
+	@[ ! -d $@ ] || touch $@
 
 # The broker of the tests, and a PKCS#11 token in software. Without them the tests that need them are skipped;
 # of the brokers the embedded one is tested then.

@@ -12,6 +12,7 @@ ROOT = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent
 FIRMWARE = ROOT / "firmware"
 BOARDS = ROOT / "boards"
 VIRTUAL_BOARD = BOARDS / "virtual"
+RIGS = ROOT / "rigs"
 
 
 def cache_dir() -> Path:

@@ -5,7 +5,7 @@ and their names, console and buses, and the MicroPython image that runs on it (d
 """
 
 from host_tools.boards.chips import CHIPS, Chip
-from host_tools.boards.load import UnknownBoard, known_boards, load_board
+from host_tools.boards.load import UnknownBoard, known_boards, load_board, named_board
 from host_tools.boards.model import Board, BoardPartition, Console, I2CBus, MicroPythonImage, SPIBus
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "UnknownBoard",
     "known_boards",
     "load_board",
+    "named_board",
 ]

@@ -39,6 +39,17 @@ def load_board(name_or_path: str) -> Board:
     return _load(paths.BOARDS / f"{name_or_path}.toml")
 
 
+def named_board(name: object) -> tuple[Board | None, list[Problem]]:
+    """The board that the key `board` of another file names. What is missing or no text is told with the
+    other keys of that file."""
+    if not isinstance(name, str):
+        return None, []
+    known = known_boards()
+    if name not in known:
+        return None, [problem(("board",), f"unknown board {describe(name)}. {did_you_mean(name, known)}")]
+    return load_board(name), []
+
+
 def _load(path: Path) -> Board:
     file = read(path)
     board, problems = check_table(Board, file.values)

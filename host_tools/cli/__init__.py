@@ -15,6 +15,7 @@ from host_tools.cli import (  # noqa: F401  (each adds its commands, in the orde
     doctor,
     flash,
     fleet,
+    hil,
     image,
     monitor,
     provision,

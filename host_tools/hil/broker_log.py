@@ -1,0 +1,56 @@
+"""What Mosquitto's log tells of clients that came, went, or were not let in. Pure: no I/O."""
+
+import re
+from dataclasses import dataclass
+
+_LINE = re.compile(r"(\d+): (.*)")
+_CAME = re.compile(r"New client connected from (\S+) as (\S+) \(p\d+, c([01]), k(\d+), u'([^']*)'\)\.")
+_WENT = re.compile(
+    r"Client (\S+) (closed its connection|disconnected|has exceeded timeout|already connected)\b"
+)
+# The one when all of the handshake has come at once, the other else.
+_TLS = re.compile(
+    r"(?:Client connection from \S+ failed|OpenSSL Error\[\d+\]): error:[^:]*:[^:]*:[^:]*:(.*?)\.?"
+)
+_NO_FAREWELL = "unexpected eof while reading"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A client that was let in; the name is its certificate's."""
+
+    at: int
+    """When, in seconds since 1970."""
+    client: str
+    clean: bool
+    """It wanted no session that outlives the connection."""
+    keepalive: int
+    """Seconds."""
+    end: str = ""
+    """How it ended, in the broker's words; nothing while it lasts, or when the broker ended."""
+
+
+def sessions(log: str) -> list[Session]:
+    """Those in a log, oldest first."""
+    found: list[Session] = []
+    open_: dict[str, int] = {}
+    for at, text in _lines(log):
+        if came := _CAME.match(text):
+            open_[came[5]] = len(found)
+            found.append(Session(at, came[5], came[3] == "1", int(came[4])))
+        elif (went := _WENT.match(text)) and went[1] in open_:
+            old = found[open_[went[1]]]
+            found[open_.pop(went[1])] = Session(old.at, old.client, old.clean, old.keepalive, went[2])
+        elif text.endswith(" starting"):
+            open_.clear()
+    return found
+
+
+def refusals(log: str) -> list[str]:
+    """Why TLS connections were ended before a client was in, by either side, in OpenSSL's words."""
+    reasons = [found[1] for _, text in _lines(log) if (found := _TLS.fullmatch(text))]
+    return [each for each in reasons if each != _NO_FAREWELL]
+
+
+def _lines(log: str) -> list[tuple[int, str]]:
+    return [(int(found[1]), found[2]) for line in log.splitlines() if (found := _LINE.fullmatch(line))]

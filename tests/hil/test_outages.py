@@ -1,0 +1,108 @@
+"""Outages between node and broker: nothing is lost, and everything comes in order, with its true time."""
+
+import pytest
+
+from host_tools.hil.broker import Witness
+from host_tools.hil.link import Link
+from host_tools.hil.node import Node
+from host_tools.hil.readings import Readings
+
+OUTAGE_S = 3.0
+"""Several readings of a quick channel."""
+
+
+def complete(broker: Witness, node: Node) -> Readings:
+    """All readings, once those of the outage have come: without a gap, in order, and at their times."""
+    found = broker.readings(node)
+    assert found.without_gaps()
+    assert found.in_order()
+    for sensor in node.settings["sensors"]:
+        for channel in node.channels:
+            if channel.startswith(f"{sensor['name']}/"):
+                assert found.of(channel).without_gaps(period=sensor["period_ms"] / 1000)
+    return found
+
+
+def test_backlog_survives_an_outage(node: Node, broker: Witness, link: Link) -> None:
+    link.cut()
+    node.run_for(OUTAGE_S)
+    link.restore()
+    complete(broker, node)
+
+
+def test_backlog_survives_a_broker_that_stops(node: Node, broker: Witness) -> None:
+    broker.stop()
+    node.run_for(OUTAGE_S)
+    broker.start()
+    complete(broker, node)
+
+
+def test_backlog_survives_a_broker_that_dies(node: Node, broker: Witness) -> None:
+    broker.kill()
+    node.run_for(OUTAGE_S)
+    broker.start()
+    complete(broker, node)
+
+
+def test_backlog_survives_a_broker_that_forgets_everything(node: Node, broker: Witness) -> None:
+    """It has no session any more: what was not confirmed is sent again."""
+    broker.restart(forget=True)
+    complete(broker, node)
+    assert broker.retained(node, "state") == broker.state(node)
+
+
+def test_backlog_survives_a_broker_that_stands_still(node: Node, broker: Witness) -> None:
+    broker.pause()
+    node.run_for(OUTAGE_S)
+    broker.resume()
+    complete(broker, node)
+
+
+def test_backlog_survives_refused_connections(node: Node, broker: Witness, link: Link) -> None:
+    link.refuse()
+    link.reset()
+    node.run_for(OUTAGE_S)
+    link.restore()
+    complete(broker, node)
+
+
+@pytest.mark.parametrize("times", [5])
+def test_backlog_survives_connections_that_break(node: Node, broker: Witness, link: Link, times: int) -> None:
+    for _ in range(times):
+        link.reset()
+        count = len(broker.connections(node))
+        broker.wait_for(lambda n=count: len(broker.connections(node)) > n, "the node's next session")
+    complete(broker, node)
+
+
+def test_a_link_that_only_looks_open_is_noticed(node: Node, broker: Witness, link: Link) -> None:
+    """Nothing comes back, and nothing says so: the node has a deadline of its own."""
+    sessions = len(broker.connections(node))
+    link.half_open()
+    broker.wait_for(lambda: len(broker.connections(node)) > sessions, "a session after the half-open one")
+    complete(broker, node)
+
+
+def test_a_slow_and_lossy_link_loses_nothing(node: Node, broker: Witness, link: Link) -> None:
+    link.latency(0.1)
+    link.loss(0.1)
+    broker.wait_for_readings(node, 60)
+    link.clear()
+    complete(broker, node)
+
+
+def test_a_throttled_link_loses_nothing(node: Node, broker: Witness, link: Link) -> None:
+    """A backlog over 4 kB a second, less than a poor GPRS link has."""
+    link.cut()
+    node.run_for(OUTAGE_S)
+    link.throttle(4000)
+    link.restore()
+    complete(broker, node)
+
+
+@pytest.mark.needs("wifi")
+def test_backlog_survives_an_access_point_that_goes(node: Node, broker: Witness, link: Link) -> None:
+    link.wifi_off()
+    node.run_for(OUTAGE_S)
+    link.wifi_on()
+    complete(broker, node)
