@@ -26,6 +26,7 @@ _KEY = const(2)
 _CERTIFICATE = const(3)
 _TRUSTED_CA = const(4)
 _CHECK = const(5)
+_COMMON_NAME = const(b"\x06\x03\x55\x04\x03")  # in DER; a UTF8String or a PrintableString follows
 _MOST_BEGUN = const(256)  # bytes: the longest node id, a private key on P-256, a check
 BLANK = "blank"
 PENDING = "pending"
@@ -53,7 +54,8 @@ class Identity:
     def context(self):
         """The SSLContext for connections to a broker: both sides verified. Made on the first call, then kept.
 
-        Raises IdentityError if the TLS library does not take the key or a certificate.
+        Raises IdentityError if the TLS library does not take the key or a certificate, or if the certificate
+        is another node's: a broker would let us in as that one, confirm our readings, and drop them.
         """
         if self._context is None:
             context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
@@ -66,9 +68,16 @@ class Identity:
                     context.load_verify_locations(ca)
             except ValueError as error:
                 raise IdentityError("identity of %s is unusable: %s" % (self.node_id, error))
+            if not self._has_its_name():
+                raise IdentityError("the certificate of %s is another node's" % self.node_id)
             self._context = context
             self.key = self.chain = self.cas = None
         return self._context
+
+    def _has_its_name(self):
+        name = chr(len(self.node_id)).encode() + self.node_id.encode()
+        certificate = self.chain[0]
+        return _COMMON_NAME + b"\x0c" + name in certificate or _COMMON_NAME + b"\x13" + name in certificate
 
 
 def find():

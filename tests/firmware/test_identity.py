@@ -157,6 +157,19 @@ def test_context_refuses_a_key_that_is_none():
     assert got.key == b"key-bytes"
 
 
+def test_a_certificate_bears_the_nodes_own_name():
+    """As the common name (X.520), a UTF8String or a PrintableString: the whole of it, and nothing else."""
+
+    def bears(node_id, certificate):
+        return identity.Identity(node_id, b"", [certificate], [])._has_its_name()
+
+    for kind in (b"\x0c", b"\x13"):
+        certificate = b"\x30\x0a\x06\x03\x55\x04\x03" + kind + b"\x03n01\x30\x1e"
+        for node_id in ("n01", "n0", "01", "n010", "n02", "N01"):
+            assert bears(node_id, certificate) == (node_id == "n01"), (kind, node_id)
+    assert not bears("n01", b"\x30\x0a\x06\x03\x55\x04\x0a\x0c\x03n01\x30\x1e"), "an organisation"
+
+
 def with_partitions(found):
     """What `load` does on a chip with the partitions `found`, and what it asked for."""
     asked = []
