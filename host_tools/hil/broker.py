@@ -90,6 +90,7 @@ class Witness:
         self._console: Console | None = None
         self._side_port = 0
         self._old_log = ""
+        self._last_marker = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -107,23 +108,31 @@ class Witness:
         if self._broker is not None:
             return
         check_address(self.address)
-        if forget:
-            (self._run_folder / _STORE).unlink(missing_ok=True)
-            # No node comes in before the console has a session again: where they look for it, nobody is.
+        store = self._run_folder / _STORE
+        if forget and store.exists():
+            # First our console gets what waits for it. Then it has a session again before a node comes in:
+            # where nodes look for the broker, nobody is.
+            self._launch(elsewhere=True)
+            self._end(Broker.stop)
+            store.unlink()
             self._launch(elsewhere=True)
             self._end(Broker.stop)
         self._launch()
         self._tell("started")
 
     def stop(self) -> None:
-        """End it in good order, as a restart of its machine would."""
+        """End it in good order, as a restart of its machine does; it publishes the wills of the connected."""
         if self._broker is not None:
+            self._broker.resume()
             self._end(Broker.stop)
             self._tell("stopped")
 
     def kill(self) -> None:
         """End it with SIGKILL."""
-        if self._broker is not None:
+        if self._broker is not None and self._console is not None:
+            # What it has said is with us before it dies: its store may not have that yet.
+            self._broker.pause()
+            self._console.hear_all()
             self._end(Broker.kill)
             self._tell("killed")
 
@@ -248,7 +257,7 @@ class Witness:
 
     def retained(self, node: HasId, leaf: str) -> dict[str, Any] | None:
         """What the broker keeps on this leaf for those who come, if anything."""
-        topic, end = f"{self.prefix}/{node.id}/{leaf}", f"{self.prefix}/{_LOOK}/cmd/{secrets.token_hex(4)}"
+        topic, end = f"{self.prefix}/{node.id}/{leaf}", self._marker(secrets.token_hex(4))
         came: list[Message] = []
         console = Console(
             self._side_port, self._authority.console(_LOOK), console_name(_LOOK), (topic, end), came.append
@@ -287,16 +296,25 @@ class Witness:
 
         Raises AssertionError when there is none within so many seconds.
         """
-        payload = command.encode() if isinstance(command, str) else command
         question = secrets.token_hex(4)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._publish(f"{self.prefix}/{node.id}/cmd/{question}", payload, left)
-            answers = _within(min(_AGAIN_S, left), lambda: self._heard.said(node.id, f"rsp/{question}"))
+            self.tell(node, command, question)
+            answers = _within(min(_AGAIN_S, left), lambda: self.answers(node, question))
             if answers:
                 return answers[0]
-        name = payload.split(b" ")[0].decode(errors="replace")
+        name = _bytes(command).split(b" ")[0].decode(errors="replace")
         raise AssertionError(f"{node.id} does not answer the command '{name}' within {seconds:.0f} s")
+
+    def tell(self, node: HasId, command: str | bytes, question: str = "") -> str:
+        """Tell the node a command once, and wait for nothing: its id, by which `answers` knows it."""
+        question = question or secrets.token_hex(4)
+        self._publish(f"{self.prefix}/{node.id}/cmd/{question}", _bytes(command), DEADLINE)
+        return question
+
+    def answers(self, node: HasId, question: str) -> list[dict[str, Any]]:
+        """What has come as answer to the command with this id: one, unless it was told or done twice."""
+        return self._heard.said(node.id, f"rsp/{question}")
 
     def wait_for(self, condition: Callable[[], T | None], what: str, seconds: float = DEADLINE) -> T:
         """Wait until `condition` gives something true, and give that.
@@ -368,8 +386,7 @@ class Witness:
         try:
             self._join()
         except BaseException:
-            self._broker.stop()
-            self._broker = None
+            self._end(Broker.stop)
             raise
 
     def _configuration(self, port: int, side: int) -> BrokerConfig:
@@ -396,17 +413,24 @@ class Witness:
         return certificate, certificate.with_suffix(".key")
 
     def _join(self) -> None:
-        topics = (f"{self.prefix}/+/+", f"{self.prefix}/+/rsp/+")
+        """Bring our console in. When this returns, it has heard all that waited for it."""
+        topics = (f"{self.prefix}/+/+", f"{self.prefix}/+/rsp/+", self._marker("+"))
         tls = self._authority.console(_WITNESS)
         console = Console(
             self._side_port, tls, console_name(_WITNESS), topics, self._hear, keeps_session=True
         )
         console.start()
         self._console = console
+        marker = self._marker(secrets.token_hex(4))
+        console.publish(marker, b"", DEADLINE)
+        self.wait_for(lambda: self._last_marker == marker, "what the broker kept for its console")
+
+    def _marker(self, number: str) -> str:
+        """A topic of ours: who hears this message has heard what came before it."""
+        return f"{self.prefix}/{_WITNESS}/cmd/{number}"
 
     def _end(self, how: Callable[[Broker], None]) -> None:
         broker, console = self._running, self._console
-        broker.resume()
         how(broker)
         if console is not None:
             console.hear_out()
@@ -417,6 +441,9 @@ class Witness:
         return self._running.log.read_text(errors="replace")
 
     def _hear(self, message: Message) -> None:
+        if message.topic.startswith(self._marker("")):
+            self._last_marker = message.topic
+            return
         self._timeline.add("broker", message.topic, size=message.size)
         self._heard.add(message)
 
@@ -430,6 +457,10 @@ def _within(seconds: float, condition: Callable[[], T | None]) -> T | None:
     while not (found := condition()) and time.monotonic() < end:
         time.sleep(_GLANCE_S)
     return found
+
+
+def _bytes(command: str | bytes) -> bytes:
+    return command.encode() if isinstance(command, str) else command
 
 
 def _told_of(latest: Arrival | None, since: float) -> str:

@@ -29,6 +29,9 @@ _GRACE_S = 20.0  # to take down what the tests have built: brokers, boards
 _COLLECTED = re.compile(
     r"^collected (\d+) items?(?:.* (\d+) selected)?|^\d+ workers? \[(\d+) items?\]", re.MULTILINE
 )
+REMARK = "limpet: "
+"""What the plugin says beside the tests begins like that, on a line of its own."""
+_REMARKS = re.compile(rf"^{REMARK}(.+)\n", re.MULTILINE)
 _COMPLAINT = re.compile(r"^(?:ERROR:?|INTERNALERROR>|E  |E\t|Error:)\s+(\S.*)", re.MULTILINE)
 
 
@@ -74,6 +77,9 @@ class Watch:
 
     def collected(self, job: Job, count: int) -> None:
         """It has so many tests to run."""
+
+    def remark(self, job: Job, text: str) -> None:
+        """It says something beside the tests, such as for whom it waits."""
 
     def line(self, job: Job, line: Line) -> None:
         """A test of it has begun, or ended."""
@@ -131,6 +137,7 @@ class _Child:
     watch: Watch
     _results: list[Result] = field(default_factory=list)
     _is_counted: bool = False
+    _remarks: int = 0
 
     def __enter__(self) -> Self:
         try:
@@ -168,9 +175,14 @@ class _Child:
         is_late = self.job.patience_s is not None and time.monotonic() - self._began > self.job.patience_s
         if code is None and is_late:
             self._end()
-        if not self._is_counted and (count := collected(_text(self.job.folder / LOG))) is not None:
+        log = _text(self.job.folder / LOG)
+        if not self._is_counted and (count := collected(log)) is not None:
             self._is_counted = True
             self.watch.collected(self.job, count)
+        remarks = _REMARKS.findall(log)
+        for text in remarks[self._remarks :]:
+            self.watch.remark(self.job, text)
+        self._remarks = len(remarks)
         for _, line in self._tail.news():
             if isinstance(line, Result):
                 self._results.append(line)

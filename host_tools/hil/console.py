@@ -8,6 +8,7 @@ from host_tools.telemetry.subscriber import Message, Subscriber, TlsFiles
 
 _GLANCE_S = 0.05
 _LAST_WORDS_S = 10.0
+_QUIET_S = 0.05
 
 
 class Console:
@@ -38,6 +39,7 @@ class Console:
         )
         self._on_message = on_message
         self._is_up = False
+        self._count = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="console", daemon=True)
 
@@ -63,6 +65,14 @@ class Console:
             time.sleep(0.005)
         self.stop()
 
+    def hear_all(self) -> None:
+        """Wait until a broker that is held says nothing more."""
+        end = time.monotonic() + _LAST_WORDS_S
+        count = -1
+        while count != self._count and time.monotonic() < end:
+            count = self._count
+            time.sleep(_QUIET_S)
+
     def publish(self, topic: str, payload: bytes, seconds: float) -> bool:
         """Publish with QoS 1; whether the broker has confirmed it within so many seconds."""
         return self._subscriber.publish(topic, payload, seconds)
@@ -77,6 +87,7 @@ class Console:
             event = self._subscriber.next_event(_GLANCE_S)
             if isinstance(event, Message):
                 self._on_message(event)
+                self._count += 1
             elif event is not None:
                 self._is_up = event.is_up
             elif self._stop.is_set():

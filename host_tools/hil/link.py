@@ -120,8 +120,8 @@ class Link:
         self._set("throttle", rate=bytes_per_s)
 
     def clear(self) -> None:
-        """End every fault that lasts: the link's, and with a radio of ours those of Wi-Fi and name server, and
-        the names that `name` gave."""
+        """End every fault that lasts: the link's, and with a radio of ours those of Wi-Fi and name server.
+        What `name` has named is forgotten."""
         self._proxy.cut_next()
         self._proxy.conditions = Conditions()
         self._proxy.restore()

@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="a rig to run on (rigs/NAME.toml, or a path)",
     )
+    group.addoption("--rig-as", default=None, metavar="NAME", help="what results call it, if not by its name")
     group.addoption("--rigs", default="rigs", metavar="DIR", help="the folder of the rig files")
     group.addoption(
         "--rig-wait", type=float, default=600.0, metavar="S", help="how long to wait for a rig in use"
@@ -75,11 +76,14 @@ class _Plugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         needs = {name for item in items for name in _needs(item)}
-        if needs:
-            try:
+        on_a_rig = any(_is_ours(item) and not item.get_closest_marker("rung") for item in items)
+        try:
+            if needs:
                 self.run.check_needs(needs)
-            except LimpetError as error:
-                raise pytest.UsageError(str(error)) from None
+            if on_a_rig and self._config.getoption("--evidence"):
+                self.run.file  # noqa: B018  (a record without a rig would be of nothing)
+        except LimpetError as error:
+            raise pytest.UsageError(str(error)) from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

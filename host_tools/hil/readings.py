@@ -141,6 +141,10 @@ class Readings(Sequence[Reading]):
         """Those of one channel, such as "bme280/temperature"."""
         return self._part((each for each in self if each.channel == channel), self._spans)
 
+    def of_epoch(self, epoch: str) -> "Readings":
+        """Those of one epoch, and no other numbers expected."""
+        return self._part((each for each in self if each.epoch == epoch), {epoch: self._spans[epoch]})
+
     def between(self, start: float, end: float) -> "Readings":
         """Those that were taken then; both in seconds since 1970."""
         return self._part(each for each in self if start * 1000 <= each.unix_ms <= end * 1000)
@@ -181,6 +185,19 @@ class Readings(Sequence[Reading]):
     def duplicates(self) -> int:
         """How many came again, each time counted."""
         return sum(len(self._arrived.copies.get((each.epoch, each.seq), ())) for each in self)
+
+    @property
+    def altered(self) -> "Readings":
+        """Those that came again as something else."""
+        copies = self._arrived.copies
+        return self._part(
+            (
+                each
+                for each in self
+                if any(_said(copy) != _said(each) for copy in copies.get((each.epoch, each.seq), ()))
+            ),
+            self._spans,
+        )
 
     @property
     def holes(self) -> list[Hole]:
@@ -225,13 +242,7 @@ class Readings(Sequence[Reading]):
         if not self:
             return Verdict(_NOTHING)
         faults = [str(hole) for hole in self.holes]
-        faults += [
-            f"{each.seq} of epoch {each.epoch} came again as something else"
-            for each in self
-            if any(
-                _said(copy) != _said(each) for copy in self._arrived.copies.get((each.epoch, each.seq), ())
-            )
-        ]
+        faults += [f"{each.seq} of epoch {each.epoch} came again as something else" for each in self.altered]
         faults += [f"{each.channel} is bad in {each.seq}: {each.reason}" for each in self.bad]
         if period is not None:
             for channel in self.channels:

@@ -59,7 +59,8 @@ class Rig:
         self.capabilities = capabilities(file)
         self.timeline = Timeline()
         self._scrubber = scrubber or Scrubber()
-        self._firmware = firmware
+        self.firmware = firmware
+        """The folder of the firmware under test."""
         self._holder, self._wait_s, self._on_wait = holder, wait_s, on_wait
         self._stack = contextlib.ExitStack()
         self._lease: lease.Lease | None = None
@@ -92,7 +93,9 @@ class Rig:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        with self._stack:
+            if self._test:  # pytest was interrupted in the middle of it
+                self._test.close()
 
     @contextlib.contextmanager
     def test(self) -> Iterator[None]:
@@ -177,7 +180,7 @@ class Rig:
         network = self.board.network
         if network and network.password:
             self._scrubber.add(network.password)
-        files = image.firmware_files(self._firmware)
+        files = image.firmware_files(self.firmware)
         files[image.SETTINGS_NAME] = settings.dump(self._settings(network))
         board = self.file.board
         stand_in = self.rung == "virtual" or board.micropython is None
@@ -192,7 +195,7 @@ class Rig:
     @property
     def where(self) -> Where:
         """What a result of this rig says that it ran on."""
-        found = _VERSION.search((self._firmware / "limpet" / "__init__.py").read_text())
+        found = _VERSION.search((self.firmware / "limpet" / "__init__.py").read_text())
         return Where(
             rung=self.rung,
             rig=self.name,

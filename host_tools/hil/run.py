@@ -164,7 +164,7 @@ def _runs(order: Order, wanted: Sequence[Wanted]) -> Iterator[tuple[str, tuple[s
         for each in wanted:
             for number in range(1, each.count + 1):
                 name = each.rig.name if each.count == 1 else f"{each.rig.name}-{number}"
-                yield name, (each.word, *tests)
+                yield name, (each.word, f"--rig-as={name}", *tests)
     if VM in order.rungs:
         yield VM, suite(order.tests, MODULES)
 

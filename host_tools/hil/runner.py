@@ -16,12 +16,13 @@ def main() -> int:
     """Run pytest; its exit code."""
     # Whoever was started in the background of a script ignores it, and could only be killed.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A descriptor of our own: pytest puts another file in the place of standard input.
+    threading.Thread(target=_end_with_parent, args=(os.dup(0),), daemon=True).start()
     return int(pytest.main(sys.argv[1:]))
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 1):
+def _end_with_parent(its_end: int) -> None:
+    while os.read(its_end, 1):
         pass
     os.kill(os.getpid(), signal.SIGINT)
 

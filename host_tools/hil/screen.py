@@ -28,6 +28,10 @@ class Lines(Watch):
         """It has so many tests to run."""
         self._say(f"{job.name}: {_tests(count)}")
 
+    def remark(self, job: Job, text: str) -> None:
+        """It says something beside the tests."""
+        self._say(f"{job.name}: {text}")
+
     def line(self, job: Job, line: Line) -> None:
         """A test of it has begun, or ended."""
         if isinstance(line, Result):
@@ -55,6 +59,10 @@ class Bars(Watch):
         """It has so many tests to run."""
         self._progress.update(self._tasks[job.name], total=count)
 
+    def remark(self, job: Job, text: str) -> None:
+        """It says something beside the tests."""
+        self._print(f"{job.name}: {text}")
+
     def line(self, job: Job, line: Line) -> None:
         """A test of it has begun, or ended."""
         if not isinstance(line, Result):
@@ -64,13 +72,15 @@ class Bars(Watch):
         done.add(line.test)
         self._progress.update(self._tasks[job.name], completed=len(done))
         if line.outcome not in _QUIET:
-            text = f"{job.name}: {told(line)}"
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._print(f"{job.name}: {told(line)}")
 
     def ended(self, ended: Ended) -> None:
         """It is over."""
         self._progress.update(self._tasks[ended.job.name], doing=counted(ended))
         self._progress.stop_task(self._tasks[ended.job.name])
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

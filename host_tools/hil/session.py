@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from host_tools import paths
 from host_tools.errors import UsageError
 from host_tools.hil import rigs
 from host_tools.hil.blocked import Blocked
+from host_tools.hil.children import REMARK
 from host_tools.hil.evidence import Outcome, Recorder, Result, Rung, Samples, Scrubber, Where
 from host_tools.hil.rig import Rig
 from host_tools.hil.rigs import RigFile
@@ -32,12 +33,15 @@ class HilSession:
         evidence, firmware = config.getoption("--evidence"), config.getoption("--firmware")
         usual = config.getini("limpet_rig")
         self._names: Sequence[str] = config.getoption("--rig") or ([usual] if usual else [])
+        self._name: str | None = config.getoption("--rig-as")
         self._folder = Path(config.getoption("--rigs"))
         self._wait_s: float = config.getoption("--rig-wait")
         self._firmware = Path(firmware) if firmware else paths.FIRMWARE
         self._evidence = Path(evidence) if evidence else None
         self._worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self._scrubber = Scrubber()
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        self._uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
         self._stack = contextlib.ExitStack()
         self._rig: Rig | None = None
         self._test: _Test | None = None
@@ -75,10 +79,15 @@ class HilSession:
                     self._scrubber,
                     holder=f"pytest of {getpass.getuser()}",
                     wait_s=self._wait_s,
-                    on_wait=lambda text: print(text, file=sys.stderr),
+                    on_wait=self._say,
                 )
             )
         return self._rig
+
+    def _say(self, text: str) -> None:
+        """Tell the user now, whatever pytest does with what is printed."""
+        with self._uncaptured():
+            print(f"\n{REMARK}{text}", file=sys.stderr, flush=True)
 
     # The record
 
@@ -114,10 +123,9 @@ class HilSession:
     def _where(self, rung: Rung | None) -> Where:
         if rung:
             return Where(rung=rung, rig=rung)
-        if self._rig:
-            return self._rig.where
         file = self.file
-        return Where(rung=file.rung, rig=file.name, board=file.board.name)
+        where = self._rig.where if self._rig else Where(rung=file.rung, rig=file.name, board=file.board.name)
+        return replace(where, rig=self._name or where.rig)
 
 
 @dataclass
@@ -140,7 +148,8 @@ def result(test: _Test, where: Where) -> Result:
     failures = [each.longreprtext for each in test.reports if each.failed or each.outcome in _AGAIN]
     skipped = [_reason(each) for each in last if each.skipped]
     outcome: Outcome
-    if not last or any(each.failed for each in last):
+    came_to_its_end = any(each.when == "teardown" for each in last)
+    if not came_to_its_end or any(each.failed for each in last):
         outcome, why = "failed", "\n\n".join(failures) or "it was ended before its end"
     elif skipped:
         outcome, why = "blocked", skipped[0]

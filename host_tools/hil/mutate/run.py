@@ -88,8 +88,7 @@ def mutate(order: Order, show: Show) -> Report:
     made = tuple(verdicts[each.name] for each in mutants)
     stale = {each.name: found for each in mutants if (found := _stale(each, known))}
     if order.write:
-        news = better_hints(made, stale)
-        save(order.mutants, with_catches(order.mutants.read_text(encoding="utf-8"), catalogue.file, news))
+        _keep(order.mutants, better_hints(made, stale))
     if order.table:
         table.write(order.table, made)
     return Report(made, stale, DONE if all(each.caught for each in made) else FAILED)
@@ -211,6 +210,13 @@ class _Verdicts(Watch):
         self.verdicts[name] = judge(self._mutants[name], ended)
         self._show.verdict(self.verdicts[name])
         self._show.step(self._running)
+
+
+def _keep(path: Path, hints: Mapping[str, Sequence[str]]) -> None:
+    """Write these hints into the file as it is by now: somebody may have worked on it meanwhile."""
+    there = load(path)
+    news = {each.name: hints[each.name] for each in there.mutants if each.name in hints}
+    save(path, with_catches(path.read_text(encoding="utf-8"), there.file, news))
 
 
 def _stale(mutant: Mutant, known: Sequence[str]) -> list[str]:
