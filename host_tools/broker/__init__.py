@@ -20,6 +20,10 @@ from host_tools.pki.names import CONSOLE
 Kind = Literal["mosquitto", "embedded"]
 
 
+class NoMosquittoError(LimpetError):
+    """There is no Mosquitto here that could be used."""
+
+
 class Broker:
     """A running broker. Leaving its `with` block ends it."""
 
@@ -89,6 +93,19 @@ def start_broker(
     Raises LimpetError if something is missing or wrong, the port is busy, or the broker does not start.
     """
     config = BrokerConfig.checked(pki, Access(prefix, tuple(consoles)), address, port)
+    return launch(config, prefer=prefer, run_folder=run_folder, persistent=persistent)
+
+
+def launch(
+    config: BrokerConfig,
+    *,
+    prefer: Kind | None = None,
+    run_folder: Path | None = None,
+    persistent: bool = False,
+) -> Broker:
+    """Start a broker as `start_broker` does, on a configuration that nobody has checked: with a certificate
+    that is out of date, say. Raises NoMosquittoError if only Mosquitto would do and is not there.
+    """
     executable, title = _choose("mosquitto" if persistent else prefer)
     with contextlib.ExitStack() as undo:
         if run_folder is None:
@@ -103,7 +120,7 @@ def start_broker(
             process, port = embedded.start(config, folder)
         undo.pop_all()
     kind: Kind = "mosquitto" if executable else "embedded"
-    return Broker(kind, title, address, port, process, None if run_folder else folder)
+    return Broker(kind, title, config.address, port, process, None if run_folder else folder)
 
 
 def _choose(prefer: Kind | None) -> tuple[str | None, str]:
@@ -116,5 +133,7 @@ def _choose(prefer: Kind | None) -> tuple[str | None, str]:
         return executable, f"Mosquitto {'.'.join(map(str, version))}"
     if prefer == "mosquitto":
         found = f"{executable} is too old" if executable else "it is not installed"
-        raise LimpetError(f"Mosquitto 2.0 or later is needed, and {found}: install the package `mosquitto`.")
+        raise NoMosquittoError(
+            f"Mosquitto 2.0 or later is needed, and {found}: install the package `mosquitto`."
+        )
     return None, embedded.title()

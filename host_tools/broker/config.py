@@ -23,6 +23,16 @@ MAX_PACKET = 64 * 1024
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A place where a broker listens, and the certificate and key (PEM) that it shows there."""
+
+    address: str
+    port: int
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class BrokerConfig:
     """Where a broker listens, with which certificate, and whom it lets do what."""
 
@@ -33,6 +43,10 @@ class BrokerConfig:
     ca: Path
     certificate: Path
     key: Path
+    crl: Path | None = None
+    """The authority's list of revoked certificates (PEM); Mosquitto alone."""
+    side: Listener | None = None
+    """A second place where it listens; Mosquitto alone."""
 
     @classmethod
     def checked(cls, folder: Path, access: Access, address: str, port: int) -> "BrokerConfig":

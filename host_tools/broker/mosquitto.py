@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from host_tools.broker.acl import mosquitto_acl
-from host_tools.broker.config import MAX_PACKET, BrokerConfig
+from host_tools.broker.config import MAX_PACKET, BrokerConfig, Listener
 from host_tools.broker.process import BrokerProcess, PortBusyError, StartError
 from host_tools.pki import files
 
@@ -51,18 +51,9 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool, store: Path
         # Root would become a user that cannot read our keys.
         *(["user root"] if as_root else []),
         "",
-        f"listener {config.port} {config.address}",
-        f"cafile {config.ca}",
-        f"certfile {config.certificate}",
-        f"keyfile {config.key}",
-        # The lowest version that is taken.
-        "tls_version tlsv1.2",
-        "require_certificate true",
-        "",
-        "# A client is who its certificate says, whatever its CONNECT packet claims.",
+        *_listener(config, Listener(config.address, config.port, config.certificate, config.key)),
+        *(_listener(config, config.side) if config.side else []),
         "allow_anonymous false",
-        "use_identity_as_username true",
-        "use_username_as_clientid true",
         f"acl_file {acl}",
         "",
         f"max_packet_size {MAX_PACKET}",
@@ -80,6 +71,23 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool, store: Path
         "log_type information",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _listener(config: BrokerConfig, place: Listener) -> list[str]:
+    return [
+        f"listener {place.port} {place.address}",
+        f"cafile {config.ca}",
+        f"certfile {place.certificate}",
+        f"keyfile {place.key}",
+        *([f"crlfile {config.crl}"] if config.crl else []),
+        # The lowest version that is taken.
+        "tls_version tlsv1.2",
+        "require_certificate true",
+        "# A client is who its certificate says, whatever its CONNECT packet claims.",
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        "",
+    ]
 
 
 def _persistence(store: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from host_tools import __version__
+import host_tools
 from host_tools.errors import FAILED, LimpetError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def group(name: str, about: str) -> typer.Typer:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"limpet {__version__}")
+        typer.echo(f"limpet {host_tools.version()}")
         raise typer.Exit
 
 

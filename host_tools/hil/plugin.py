@@ -74,6 +74,13 @@ class _Plugin:
             self._run = HilSession(self._config)
         return self._run
 
+    def pytest_sessionstart(self) -> None:
+        folder = self._config.getoption("--evidence")
+        if folder and not hasattr(self._config, "workerinput"):
+            from host_tools.hil.evidence.recorder import clear
+
+            clear(Path(folder))
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         needs = {name for item in items for name in _needs(item)}
         on_a_rig = any(_is_ours(item) and not item.get_closest_marker("rung") for item in items)

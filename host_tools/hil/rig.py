@@ -216,7 +216,11 @@ class Rig:
         if self._broker is None:
             return {}
         found: dict[str, list[tuple[float, float | None]]] = {}
-        for each in self._broker.readings(self._node, settle=None):
+        try:
+            came = self._broker.readings(self._node, settle=None)
+        except AssertionError:  # a pack that cannot be read: the test's failure, and not the report's
+            return {}
+        for each in came:
             value = None if each.value is None else float(each.value)
             found.setdefault(each.channel, []).append((each.unix_ms / 1000, value))
         return {channel: tuple(samples) for channel, samples in found.items()}

@@ -11,7 +11,7 @@ from host_tools.errors import DONE, FAILED, UNVERIFIED, UsageError
 from host_tools.hil.children import PLAIN, Job, Watch, run_all
 from host_tools.hil.evidence import Result, Results, read_results, summary, write_reports
 from host_tools.hil.evidence.flaky import Ledger, with_quarantine
-from host_tools.hil.evidence.recorder import FOLDER
+from host_tools.hil.evidence.recorder import FOLDER, clear
 from host_tools.hil.rigs import FOLDER as RIGS
 from host_tools.hil.rigs import RigFile, Rung, load_all, load_rig
 from host_tools.hil.rigs.claims import see_no_conflict
@@ -183,12 +183,6 @@ def _wanted(word: str, folder: Path) -> Wanted:
     if rig.rung == "bench" and count > 1:
         raise UsageError(f"--rig {word}: '{rig.name}' is one real board: leave ':{number}' out.")
     return Wanted(rig, count)
-
-
-def clear(folder: Path) -> None:
-    """Remove the results of an earlier run."""
-    for path in (folder / FOLDER).glob("*.jsonl"):
-        path.unlink()
 
 
 def _reported(out: Path, jobs: Sequence[Job], ledger: Ledger | None) -> Results:

@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -38,7 +37,7 @@ class HilSession:
         self._wait_s: float = config.getoption("--rig-wait")
         self._firmware = Path(firmware) if firmware else paths.FIRMWARE
         self._evidence = Path(evidence) if evidence else None
-        self._worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        self._worker: str = getattr(config, "workerinput", {}).get("workerid", "main")
         self._scrubber = Scrubber()
         capture = config.pluginmanager.get_plugin("capturemanager")
         self._uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
@@ -99,10 +98,19 @@ class HilSession:
 
     def take(self, report: pytest.TestReport) -> None:
         """A part of it has ended: the set-up, the call, or the tear-down of one attempt."""
+        self._scrub(report)
         if self._test:
             self._test.reports.append(report)
             if report.failed and self._rig:
                 self._test.events, self._test.readings = self._rig.events(), self._rig.readings()
+
+    def _scrub(self, report: pytest.TestReport) -> None:
+        """What pytest shows goes to terminals and logs too."""
+        text = report.longreprtext
+        clean = self._scrubber.text(text)
+        if clean != text:
+            report.longrepr = clean
+        report.sections = [(name, self._scrubber.text(content)) for name, content in report.sections]
 
     def end(self) -> None:
         """It has ended."""

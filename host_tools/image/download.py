@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from host_tools import __version__
+import host_tools
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -41,7 +41,7 @@ def get(url: str, most: int, progress: Told) -> bytes:
             url,
             stream=True,
             timeout=_SILENCE_S,
-            headers={"Accept-Encoding": "identity", "User-Agent": f"limpet/{__version__}"},
+            headers={"Accept-Encoding": "identity", "User-Agent": f"limpet/{host_tools.version()}"},
         ) as answer:
             if answer.status_code != requests.codes.ok:
                 raise DownloadError(f"which answers {answer.status_code} {answer.reason or ''}".rstrip())

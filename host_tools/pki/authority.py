@@ -4,7 +4,7 @@ One that lasts, with a passphrase, a record and revocation, is `host_tools.ca`.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from host_tools.errors import LimpetError
-from host_tools.pki import files, profiles
+from host_tools.pki import crl, files, profiles
 from host_tools.pki.credential import Credential, key_pem, pem
+from host_tools.pki.crl import Revoked
 from host_tools.pki.malformed import MALFORMED
 from host_tools.pki.names import console_name, console_uri
 from host_tools.pki.partition import Identity
@@ -137,6 +138,10 @@ class Authority:
             chain=(certificate.public_bytes(Encoding.DER),),
             cas=(self.certificate.public_bytes(Encoding.DER),),
         )
+
+    def revocation_list(self, revoked: Iterable[Revoked], number: int) -> x509.CertificateRevocationList:
+        """The list of what is revoked; `number` counts its issues."""
+        return crl.build(self._signer, revoked, number, utc_now())
 
     def issue_broker(self, names: Sequence[str], *, now: datetime.datetime | None = None) -> Credential:
         """A server certificate that bears `names`, host names and IP addresses alike, with a new key.

@@ -110,7 +110,7 @@ class Repl:
             self._port.close()
 
     def close(self) -> None:
-        """Close the port of a board that was never entered."""
+        """Close the port, and leave the board as it is: untouched, or stopped."""
         self._port.close()
 
     def run(self, code: str) -> str:

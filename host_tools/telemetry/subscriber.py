@@ -39,13 +39,15 @@ class TlsFiles:
 class Message:
     """A message as it came; `received` is in seconds since 1970, by this machine's clock.
 
-    A `retained` one was said before we came, nobody knows when.
+    A `retained` one was said before we came, nobody knows when. The broker may have sent one `again` that we
+    have not confirmed (the DUP flag, MQTT 3.1.1 §3.3.1.1).
     """
 
     topic: str
     payload: bytes
     received: float
     retained: bool = False
+    again: bool = False
 
     @property
     def size(self) -> int:
@@ -78,7 +80,9 @@ class Subscriber:
 
     `name` is what the broker's certificate must bear, by default the host. The broker may want `client_id`
     to be the one in our certificate. After `start` a lost connection is made anew until `stop`; messages of
-    the time in between are not seen. As a context manager it starts and stops.
+    the time in between are not seen, unless the subscriber `keeps_session`: then the broker keeps them, for
+    the next one of that id too. One that never `reconnects` is down for good then. As a context manager it
+    starts and stops.
     """
 
     def __init__(
@@ -91,6 +95,8 @@ class Subscriber:
         prefix: str = "limpet",
         name: str = "",
         topics: Sequence[str] = (),
+        keeps_session: bool = False,
+        reconnects: bool = True,
     ) -> None:
         self._address = f"{host}:{port}"
         self._host, self._port = host, port
@@ -101,7 +107,11 @@ class Subscriber:
         self._outcome: concurrent.futures.Future[Link] = concurrent.futures.Future()  # of `start`
         self._stopping = threading.Event()
         self._client = Client(
-            CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTProtocolVersion.MQTTv311
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=not keeps_session,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=reconnects,
         )
         self._client.reconnect_delay_set(min_delay=1, max_delay=10)
         self._client.on_connect = self._on_connect
@@ -205,7 +215,7 @@ class Subscriber:
         )
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self._put(Message(message.topic, bytes(message.payload), time.time(), message.retain))
+        self._put(Message(message.topic, bytes(message.payload), time.time(), message.retain, message.dup))
 
     def _on_disconnect(
         self, _client: Client, _data: object, _flags: DisconnectFlags, _code: ReasonCode, _: Properties | None

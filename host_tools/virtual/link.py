@@ -1,9 +1,10 @@
 """A link with faults: a TCP proxy that delays, stalls, throttles, goes dark, forgets or resets connections.
 
-It stands between a client and a server on this machine. Left out, because a proxy cannot do it: lost or
-reordered packets (to those who use TCP they are a stall); silence below TCP (our kernel acknowledges what the
-silent side should, so a sender notices by its own deadlines, not by TCP's); the retransmission timer, so what
-waited for the end of a blackout goes on at once; delay of TCP's own handshake. UDP does not pass.
+It stands between a client and a server; without another address to listen at, the client is on this machine.
+Left out, because a proxy cannot do it: lost or reordered packets (to those who use TCP they are a stall);
+silence below TCP (our kernel acknowledges what the silent side should, so a sender notices by its own
+deadlines, not by TCP's); the retransmission timer, so what waited for the end of a blackout goes on at once;
+delay of TCP's own handshake. UDP does not pass.
 Dice are seeded, for each connection and way anew; how a stream falls into chunks is up to the kernel.
 """
 
@@ -27,7 +28,7 @@ Way = Literal["up", "down"]
 
 Side = Literal["client", "server"]
 
-_ADDRESS = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _BACKLOG = 64
 _CHUNK = 16384
 _HELD = 16  # chunks on their way in one direction; then the sender has to wait
@@ -85,6 +86,10 @@ class Connection:
     end: str = ""
 
 
+Tap = Callable[[Connection, Way, bytes], None]
+"""Is told what is delivered, just before; it runs in the event loop, and must be quick."""
+
+
 class Records:
     """Follows a stream of TLS records (RFC 5246 section 6.2.1); `count` is of whole application data."""
 
@@ -121,13 +126,18 @@ class Records:
 class Proxy:
     """The link for code in an event loop: all of it must be called there. `Link` is for everybody else.
 
-    `target` is where the server listens; put another one there for the connections to come.
+    `target` is where the server listens; put another one there for the connections to come. `tap` is told
+    all that passes; put another one there, or None, at any time.
     """
 
-    def __init__(self, host: str, port: int, seed: int = 0) -> None:
+    def __init__(
+        self, host: str, port: int, seed: int = 0, *, address: str = _LOOPBACK, tap: Tap | None = None
+    ) -> None:
         self.target = (host, port)
+        self.address = address
         self.port = 0
-        """Where clients connect, at 127.0.0.1; the same as long as the link exists."""
+        """Where clients connect, at `address`; the same as long as the link exists."""
+        self.tap = tap
         self.conditions = Conditions()
         self.connections: list[Connection] = []
         """All that there were, oldest first."""
@@ -140,7 +150,7 @@ class Proxy:
         self._lit = asyncio.Event()
 
     async def open(self) -> None:
-        """Begin to listen, at a free port."""
+        """Begin to listen, at a free port. Raises OSError when `address` is none of this machine's."""
         self._listen()
 
     async def close(self) -> None:
@@ -199,7 +209,7 @@ class Proxy:
     def _listen(self) -> None:
         listener = self._listener = _new_socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((_ADDRESS, self.port))
+        listener.bind((self.address, self.port))
         listener.listen(_BACKLOG)
         self.port = listener.getsockname()[1]
         self._accept_again(listener)
@@ -219,7 +229,7 @@ class Proxy:
     def _fill(self) -> bool:
         """Take a place in the kernel's queue; False when it is full."""
         filler = _new_socket()
-        filler.connect_ex((_ADDRESS, self.port))
+        filler.connect_ex((self.address, self.port))
         if select.select((), (filler,), (), _SYN)[1]:
             self._fillers.append(filler)
             return True
@@ -247,10 +257,16 @@ class Proxy:
             self.connections.append(connection)
             cut = self._cuts.popleft() if self._cuts else None
             dice = f"{self._seed}/{len(self.connections)}"
-            relay = _Relay(connection, client, self.target, lambda: self.conditions, self._lit, cut, dice)
+            relay = _Relay(
+                connection, client, self.target, lambda: self.conditions, self._lit, cut, dice, self._tell
+            )
             task = asyncio.create_task(relay.run())
             self._relays[task] = relay
             task.add_done_callback(lambda task: self._relays.pop(task))
+
+    def _tell(self, connection: Connection, way: Way, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap(connection, way, data)
 
 
 class _Broken(Exception):
@@ -273,8 +289,10 @@ class _Relay:
         lit: asyncio.Event,
         cut: Cut | None,
         dice: str,
+        tap: Tap,
     ) -> None:
         self._connection = connection
+        self._tap = tap
         self._sockets: dict[Side, socket.socket] = {"client": client, "server": _new_socket()}
         self._target = target
         self._conditions = conditions
@@ -383,6 +401,7 @@ class _Relay:
     async def _deliver(self, way: Way, data: bytes, sink: socket.socket) -> None:
         traffic = self._connection.up if way == "up" else self._connection.down
         end = self._records[way].feed(data, self._cut if self._cut and self._cut.way == way else None)
+        self._tap(self._connection, way, data[:end])
         await asyncio.get_running_loop().sock_sendall(sink, data[:end])
         traffic.bytes += len(data[:end])
         traffic.records = self._records[way].count
@@ -395,16 +414,27 @@ class Link:
     manager; what it does and has is described at Proxy.
     """
 
-    def __init__(self, host: str, port: int, *, seed: int = 0, bench: Bench | None = None) -> None:
-        self._proxy = Proxy(host, port, seed)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        seed: int = 0,
+        address: str = _LOOPBACK,
+        tap: Tap | None = None,
+        bench: Bench | None = None,
+    ) -> None:
+        self._proxy = Proxy(host, port, seed, address=address, tap=tap)
         self._bench = bench
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        bench = self._bench or self._stack.enter_context(Bench())
-        bench.run(self._proxy.open())
-        self._stack.callback(lambda: bench.run(self._proxy.close()))
-        self._call = bench.call
+        with contextlib.ExitStack() as undo:
+            bench = self._bench or undo.enter_context(Bench())
+            bench.run(self._proxy.open())
+            undo.callback(lambda: bench.run(self._proxy.close()))
+            self._call = bench.call
+            self._stack = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -425,6 +455,14 @@ class Link:
     @target.setter
     def target(self, target: tuple[str, int]) -> None:
         self._proxy.target = target
+
+    @property
+    def tap(self) -> Tap | None:
+        return self._proxy.tap
+
+    @tap.setter
+    def tap(self, tap: Tap | None) -> None:
+        self._proxy.tap = tap
 
     @property
     def conditions(self) -> Conditions:

@@ -18,7 +18,7 @@ _ALARM = 3
 
 
 class TimeServer(asyncio.DatagramProtocol):
-    """Answers on a loopback port. Change it while it runs: that is how a fault is made.
+    """Answers on a UDP port. Change it while it runs: that is how a fault is made.
 
     `now` gives unix seconds; put another function there, and it lies. `leap` is the leap indicator (1: the
     day's last minute has 61 seconds, 2: it has 59). `delay` is the seconds that an answer lies in the server,
@@ -37,12 +37,13 @@ class TimeServer(asyncio.DatagramProtocol):
         self._fault: str | None = None
 
     @classmethod
-    async def open(cls, now: Callable[[], float] = time.time, port: int = 0) -> Self:
-        """Listen on UDP port `port`, or on a free one. Raises OSError when it is taken."""
+    async def open(
+        cls, now: Callable[[], float] = time.time, port: int = 0, address: str = "127.0.0.1"
+    ) -> Self:
+        """Listen on UDP port `port` of this machine's `address`, or on a free one. Raises OSError when it is
+        taken, or when the address is none of this machine's."""
         loop = asyncio.get_running_loop()
-        transport, server = await loop.create_datagram_endpoint(
-            lambda: cls(now), local_addr=("127.0.0.1", port)
-        )
+        transport, server = await loop.create_datagram_endpoint(lambda: cls(now), local_addr=(address, port))
         server.port = transport.get_extra_info("sockname")[1]
         return server
 

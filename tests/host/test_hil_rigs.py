@@ -82,12 +82,14 @@ def test_the_rigs_of_the_documentation_load():
         (
             'kind = "tasmota"\nhost = "plugs.example"\ntopic = "plug1"\nca = "ca.pem"\n'
             'certificate = "our.pem"\nkey = "our.key"',
-            TasmotaPower(
-                host="plugs.example",
-                topic="plug1",
-                ca=Path("ca.pem"),
-                certificate=Path("our.pem"),
-                key=Path("our.key"),
+            TasmotaPower.model_validate(
+                {
+                    "host": "plugs.example",
+                    "topic": "plug1",
+                    "ca": "ca.pem",
+                    "certificate": "our.pem",
+                    "key": "our.key",
+                }
             ),
         ),
     ],

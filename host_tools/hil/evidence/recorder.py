@@ -60,6 +60,12 @@ class Recorder:
         self._file.flush()
 
 
+def clear(folder: Path) -> None:
+    """Remove the results of an earlier run."""
+    for path in (folder / FOLDER).glob("*.jsonl"):
+        path.unlink()
+
+
 def scrubbed(it: AnyLine, scrubber: Scrubber) -> AnyLine:
     """The same without secrets, and without what cannot stand in JSON."""
     changes: dict[str, Any] = {

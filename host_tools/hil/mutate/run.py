@@ -10,12 +10,13 @@ from host_tools import paths
 from host_tools.errors import DONE, FAILED, LimpetError, UsageError
 from host_tools.hil.children import LOG, PLAIN, Ended, Job, Watch, run_all
 from host_tools.hil.evidence.record import Line
+from host_tools.hil.evidence.recorder import clear
 from host_tools.hil.mutate import table
 from host_tools.hil.mutate.catalogue import Mutant, load, save, with_catches
 from host_tools.hil.mutate.plant import plant_all
 from host_tools.hil.mutate.verdict import Verdict, judge, named_by
 from host_tools.hil.rigs import FOLDER as RIGS
-from host_tools.hil.run import DEFAULT_RIG, SUITE, clear, suite
+from host_tools.hil.run import DEFAULT_RIG, SUITE, suite
 
 _AS_IT_IS = "unmutated"
 
