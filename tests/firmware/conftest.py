@@ -34,6 +34,7 @@ class MicroPythonFile(pytest.File):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 item = MicroPythonItem.from_parent(self, name=node.name, line=node.lineno)
+                item.add_marker(pytest.mark.rung("vm"))
                 for decorator in filter(is_mark, node.decorator_list):
                     assert isinstance(decorator, ast.Call)
                     item.add_marker(pytest.mark.security(*marks.arguments(decorator)))

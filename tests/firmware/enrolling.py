@@ -4,7 +4,8 @@ import binascii
 import json
 import sys
 
-from flash import SECTOR, Nor
+from _flash import SECTOR
+from flash import Nor
 from limpet import csr, p256
 
 _HERE = __file__.rsplit("/", 1)[0]

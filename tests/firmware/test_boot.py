@@ -6,7 +6,8 @@ import os
 import sys
 
 import vfs
-from flash import Nor, PowerCut
+from _flash import PowerCut
+from flash import Nor
 from limpet.forget import forget
 from marks import security
 
@@ -305,8 +306,7 @@ def test_wherever_the_power_fails_nothing_is_behind_an_open_port():
         for number in range(1, operations + 1):
             for how in ("before", "torn", "after"):
                 chip = Chip(production(), low=held(0, 2000))
-                getattr(chip, part).reset()
-                getattr(chip, part).cut = (number, how, number)
+                getattr(chip, part).power_on((number, how, number))
                 try:
                     chip.start()
                     continue  # this operation was the test's own

@@ -1,7 +1,7 @@
 """limpet.dns against a name server of this test, on the machine's loopback; the seconds are the test's."""
 
+import udp
 import usocket
-import utime
 from limpet import dns
 
 dns.socket = usocket  # the virtual board's would look for its supervisor
@@ -85,17 +85,9 @@ class Server:
 
     def __init__(self, answers):
         self._answers = answers
-        self._socket = usocket.socket(usocket.AF_INET, usocket.SOCK_DGRAM)
         self.questions = []
         self.peers = []
-        for port in range(20000 + utime.ticks_us() % 20000, 65000):
-            try:
-                self._socket.bind(usocket.getaddrinfo("127.0.0.1", port)[0][-1])
-                break
-            except OSError:
-                pass
-        self._socket.setblocking(False)
-        self.port = port
+        self._socket, self.port = udp.server()
 
     def serve(self):
         try:

@@ -1,7 +1,7 @@
 """The power fails at each flash operation while an identity is written, rotated, copied, settled."""
 
+from _flash import Dice, PowerCut
 from enrolling import FINGERPRINTS, NODE_ID, Drawn, Flash, pieces, receipt, use
-from flash import Dice, PowerCut
 from limpet import enrol, identity
 from marks import security
 
@@ -72,7 +72,7 @@ def campaign(start, work, after, tears):
     original = start()
     before = held(original)
     whole = use(original.copy())
-    whole.reset()
+    whole.power_on()
     work()
     after(whole)
     allowed = before + held(whole)
@@ -81,7 +81,7 @@ def campaign(start, work, after, tears):
         for how, seed in [("before", 0), ("after", 0)] + [("torn", seed) for seed in range(tears)]:
             case = (operation, how, seed)
             flash = use(original.copy())
-            flash.cut = case
+            flash.power_on(case)
             try:
                 work()
             except PowerCut:
@@ -187,16 +187,13 @@ def test_one_power_cut_after_the_other():
             ask, wanted = enrol.copy, [the("first"), the(name)]
         while True:
             flash = use(flash.copy())
-            flash.cut = (
-                1 + dice.below(14),
-                ("before", "torn", "torn", "after")[dice.below(4)],
-                dice.below(1000),
-            )
+            cut = 1 + dice.below(14), ("before", "torn", "torn", "after")[dice.below(4)], dice.below(1000)
+            flash.power_on(cut)
             try:
                 enrol_as(name, ask)
             except PowerCut:
                 flash = use(flash.copy())
-                assert held(flash) and all(each in wanted for each in held(flash)), (i, flash.cut)
+                assert held(flash) and all(each in wanted for each in held(flash)), (i, cut)
             else:
                 break
         flash = use(flash.copy())

@@ -1,4 +1,5 @@
-from flash import SECTOR, Dice, Nor
+from _flash import SECTOR, Dice
+from flash import Nor
 from limpet.reader import END, GAP, HELD, READING
 from limpet.spool import Spool
 
@@ -187,7 +188,7 @@ def test_the_time_of_a_boot_is_found_sectors_later():
     spool.mark(T0_MS + 500, SYNCED)
     take(spool, 2000)
     again = begun(nor)
-    nor.reset()
+    nor.power_on()
     found = times(again.reader())
     assert found[: A_SECTOR * 4] == [(s, T0_MS, RECOVERED, 0) for s in range(A_SECTOR * 4)]
     assert found[-2:] == [(1000 + A_SECTOR - 1, T0_MS, BY_SYNC, 0), (2000, T0_MS + 500, BY_SYNC, 0)]

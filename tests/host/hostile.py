@@ -20,7 +20,7 @@ from host_tools import micropython, parts, paths
 from host_tools.pki.authority import Authority, Credential
 
 BROKER_NAME = "broker.plant.example"
-DEADLINE = 60.0  # seconds; many times what a busy machine needs
+DEADLINE = 150.0  # seconds; many times what a busy machine needs
 APPLICATION_DATA = 23  # TLS record type (RFC 8446 section 5.1)
 CONNACK = b"\x20\x02\x00\x00"
 CONNACK_PRESENT = b"\x20\x02\x01\x00"
@@ -365,7 +365,7 @@ def new(keepalive=30, topics=()):
     session.on_ack = session.acked.append
     return session
 
-def step_until(session, condition, seconds=20):
+def step_until(session, condition, seconds=60):
     """Step; True when the condition was met, False when the session is closed or time is over."""
     end = time.ticks_add(time.ticks_ms(), seconds * 1000)
     while not condition():
@@ -383,7 +383,7 @@ def reconnect(session, clean=False):
 def connect(clean=False, **options):
     return reconnect(new(**options), clean)
 
-def ending(session, seconds=20):
+def ending(session, seconds=60):
     """What the session says when it has ended, and "hangs" when it has not."""
     step_until(session, lambda: False, seconds)
     return session.error if session.state == CLOSED else "hangs"

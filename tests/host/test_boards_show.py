@@ -12,7 +12,9 @@ from host_tools.boards import known_boards, load_board, show
 from host_tools.boards.flash_map import areas, drawing
 from host_tools.cli.app import app
 from host_tools.userfile import UserFileError
-from tests.host.shell import limpet, refused
+from tests.host import shell
+from tests.host.in_process import limpet
+from tests.host.shell import refused
 
 MARKS = ("█", "▏", "·")
 DEVKITC = """\
@@ -95,7 +97,7 @@ def test_a_board_as_json():
 
 
 def test_a_terminal_that_knows_ascii_alone(tmp_path):
-    done = limpet("boards", "show", "lolin_d32", PYTHONIOENCODING="ascii", cwd=tmp_path)
+    done = shell.limpet("boards", "show", "lolin_d32", PYTHONIOENCODING="ascii", cwd=tmp_path)
     assert done.code == 0
     assert done.out.isascii() and "?" not in done.out
     assert re.search(r"^  64 1984  factory +app factory +#{17,}$", done.out, re.MULTILINE)

@@ -22,7 +22,8 @@ from host_tools.errors import LimpetError, RefusedError
 from host_tools.pki import crl, profiles
 from host_tools.pki.authority import Authority
 from tests.host.broker_project import Project, unlock
-from tests.host.shell import limpet, refused
+from tests.host.in_process import limpet
+from tests.host.shell import refused
 
 PORT = 28883  # nobody listens there: a check takes a port of its own
 

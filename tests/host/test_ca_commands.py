@@ -1,4 +1,4 @@
-"""`limpet ca` as a user runs it: from the shell, with the passphrase on a file descriptor."""
+"""`limpet ca` as a user runs it, with the passphrase on a file descriptor or typed at a terminal."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import pty
 import select
 import shutil
 import stat
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,30 +16,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from host_tools.ca import public
 from tests.host.authorities import PASSPHRASE, request
-from tests.host.shell import DEADLINE, LIMPET, Done, environment, limpet, refused
+from tests.host.in_process import limpet
+from tests.host.shell import DEADLINE, LIMPET, Done, environment, refused
 
 
 def ca(*words: str | Path, cwd: Path, passphrase: str = PASSPHRASE) -> Done:
     """`limpet ca …` with the passphrase on a pipe."""
-    reader, writer = os.pipe()
-    os.write(writer, f"{passphrase}\n".encode())
-    os.close(writer)
-    try:
-        done = subprocess.run(
-            [LIMPET, "ca", *map(str, words), "--passphrase-fd", str(reader)],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            cwd=cwd,
-            pass_fds=[reader],
-            check=False,
-        )
-    finally:
-        os.close(reader)
-    assert "Traceback" not in done.stderr and PASSPHRASE not in done.stdout + done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    done = limpet("ca", *words, passphrase=passphrase, cwd=cwd)
+    assert "Traceback" not in done.err and PASSPHRASE not in done.out + done.err
+    return done
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from host_tools import parts, paths
-from tests.host.shell import DEADLINE, LIMPET, Running, limpet, refused
+from tests.host import shell
+from tests.host.in_process import limpet
+from tests.host.shell import DEADLINE, LIMPET, Running, refused
 
 COMMANDS = [
     "",
@@ -66,14 +68,14 @@ def test_wrong_words_are_told_with_exit_code_2(words: str, seen: str) -> None:
 
 
 def test_version() -> None:
-    assert limpet("--version").out == "limpet 0.1.0\n"
+    assert shell.limpet("--version").out == "limpet 0.1.0\n"
 
 
 # config check
 
 
 def test_a_good_node_file() -> None:
-    done = limpet("config", "check", EXAMPLE)
+    done = shell.limpet("config", "check", EXAMPLE)
     assert (done.code, done.out) == (0, f"{EXAMPLE}: good, 3 sensors on board 'virtual'\n")
 
 
@@ -114,7 +116,7 @@ def test_every_problem_of_a_node_file_is_told_and_no_secret(tmp_path: Path) -> N
 
 def test_words_for_virtual_boards_that_do_not_go_together() -> None:
     both = "--log shows text and --json is for programs: choose one of them."
-    done = limpet("virtual", "--log", "--json")
+    done = shell.limpet("virtual", "--log", "--json")
     assert (done.code, done.err) == (2, f"limpet: {both}\n")
     too_high = "2 boards from port 65535 on need ports above 65535: begin lower."
     refused(limpet("virtual", "--count", "2", "--port", "65535"), too_high, code=2)
@@ -129,10 +131,10 @@ def test_words_for_virtual_boards_that_do_not_go_together() -> None:
 def test_no_micropython(command: str, tmp_path: Path) -> None:
     sentence = "LIMPET_MICROPYTHON names {}, which is not a program: set it to a MicroPython unix binary."
     for name in ("/nonexistent", str(tmp_path)):
-        refused(limpet(command, LIMPET_MICROPYTHON=name), sentence.format(name))
+        refused(shell.limpet(command, LIMPET_MICROPYTHON=name), sentence.format(name))
     true = shutil.which("true") or "true"
     refused(
-        limpet(command, LIMPET_MICROPYTHON=true, TMPDIR=str(tmp_path)),
+        shell.limpet(command, LIMPET_MICROPYTHON=true, TMPDIR=str(tmp_path)),
         f"{true} does not run as a MicroPython that can serve (no output): check LIMPET_MICROPYTHON.",
     )
     assert not list(tmp_path.iterdir())
@@ -140,7 +142,7 @@ def test_no_micropython(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["demo", "virtual"])
 def test_no_network_and_nothing_kept(command: str, tmp_path: Path) -> None:
-    done = limpet(command, XDG_CACHE_HOME=str(tmp_path), PIP_INDEX_URL=DEAD_INDEX, TMPDIR=str(tmp_path))
+    done = shell.limpet(command, XDG_CACHE_HOME=str(tmp_path), PIP_INDEX_URL=DEAD_INDEX, TMPDIR=str(tmp_path))
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines() == [
         "Fetching micropython-umqtt.simple 1.3.4, once.",
@@ -153,7 +155,7 @@ def test_no_network_and_nothing_kept(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["demo", "virtual"])
 def test_a_cache_that_cannot_be_written(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = limpet(command, XDG_CACHE_HOME=str(tmp_path / "file"))
+    done = shell.limpet(command, XDG_CACHE_HOME=str(tmp_path / "file"))
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(
         "limpet: Cannot keep micropython-umqtt.simple in the cache folder: Not a directory"

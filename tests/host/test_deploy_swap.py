@@ -124,8 +124,7 @@ while True:
     operation += 1
     chip = Chip(24, whole.data)
     mount(chip)
-    chip.reset()
-    chip.cut = (operation, given["how"], operation)
+    chip.power_on((operation, given["how"], operation))
     try:
         swap(chip)
         done = True
@@ -135,7 +134,7 @@ while True:
     chip = Chip(24, chip.data)
     again = given["again"]
     if again and not done:  # the power fails a second time, while the board goes on
-        chip.cut = (again, given["how"], again)
+        chip.power_on((again, given["how"], again))
         try:
             boot(chip)
         except PowerCut:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from host_tools import boards, partitions, paths
+from tests.host import in_process
 from tests.host.flashing import (
     KEPT,
     NEW_SAYS,
@@ -174,12 +175,12 @@ def test_all_without_a_board() -> None:
     ],
 )
 def test_words_that_make_no_sense(words: list[str], sentence: str) -> None:
-    refused(limpet("flash", "--board", "virtual", *words), sentence, 2)
+    refused(in_process.limpet("flash", "--board", "virtual", *words), sentence, 2)
 
 
 def test_a_fleet_record_that_is_none(tmp_path: Path, image_file: Path) -> None:
     (tmp_path / "fleet").write_text("no database, but a text that is long enough\n" * 50)
-    done = limpet(
+    done = in_process.limpet(
         *("flash", "--board", "virtual", "--port", "x", "--image", image_file, "--fleet", tmp_path / "fleet")
     )
     assert (done.code, done.out) == (1, "")

@@ -11,7 +11,8 @@ from host_tools.flashing.guards import Allowed, Found, refusal
 from host_tools.fleet import Fleet
 from host_tools.virtual.rom.efuses import Efuses
 from tests.host.flashing import NEW_SAYS, OLD_SAYS, bench, composed, expected, flash, used
-from tests.host.shell import limpet, refused
+from tests.host.in_process import limpet
+from tests.host.shell import refused
 from tests.host.virtual_rig import MAC
 
 S3 = "esp32s3_generic"

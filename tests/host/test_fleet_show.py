@@ -15,7 +15,8 @@ from host_tools.errors import UsageError
 from host_tools.fleet import Fleet, Node, Record, expiry, export, show
 from host_tools.fleet.refresh import strangers
 from host_tools.telemetry.operator import Heard
-from tests.host.shell import limpet
+from tests.host import shell
+from tests.host.in_process import limpet
 
 NOW = datetime.now(UTC)
 DAYS = {"n01": 700, "n02": 30, "n03": -3}
@@ -58,7 +59,7 @@ def node(folder: Path, node_id: str) -> Node:
 
 
 def test_list(folder: Path) -> None:
-    done = limpet("fleet", "list", cwd=folder)
+    done = shell.limpet("fleet", "list", cwd=folder)
     assert done.code == 0
     heading, *rows = [line.split() for line in done.out.splitlines()]
     assert heading[:4] == ["node", "state", "board", "MAC"]

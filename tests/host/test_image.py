@@ -222,15 +222,14 @@ def test_what_does_not_fit_is_refused() -> None:
         image.compose(BOARD, FILES, bytes(20_000))
 
 
-def test_a_module_that_does_not_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "FIRMWARE", tmp_path)
+def test_a_module_that_does_not_compile_is_named(tmp_path: Path) -> None:
     with pytest.raises(image.ImageError) as missing:
-        image.firmware_files()
+        image.firmware_files(tmp_path)
     assert str(missing.value) == f"There is no firmware in {tmp_path}: run limpet from a whole checkout."
     (tmp_path / "limpet").mkdir()
     for name, text in {"boot.py": "", "main.py": "", "limpet/bad.py": "a = 1\nb = = 2\n"}.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(LimpetError) as broken:
-        image.firmware_files()
+        image.firmware_files(tmp_path)
     where = tmp_path / "limpet" / "bad.py"
     assert str(broken.value) == f"{where}:2: SyntaxError: invalid syntax; mend it and try again."

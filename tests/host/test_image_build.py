@@ -13,8 +13,10 @@ import pytest
 
 from host_tools import boards, image, partitions, paths
 from host_tools.pki import partition as identity
+from tests.host import shell
+from tests.host.in_process import limpet
 from tests.host.official import official
-from tests.host.shell import DEADLINE, LIMPET, environment, limpet, refused
+from tests.host.shell import DEADLINE, LIMPET, environment, refused
 from tests.host.stand import Stand
 
 EXAMPLE = paths.ROOT / "docs" / "node.example.toml"
@@ -32,7 +34,8 @@ def test_an_image_with_everything_in_it(tmp_path: Path) -> None:
     stock = official("esp32")
     node = tmp_path / "node.toml"
     node.write_text(EXAMPLE.read_text().replace('board = "virtual"', 'board = "esp32_generic"'))
-    done = limpet("image", "build", "-b", "esp32_generic", "--node", node, "--micropython", stock, "-o", out)
+    words = ("-b", "esp32_generic", "--node", node, "--micropython", stock, "-o", out)
+    done = shell.limpet("image", "build", *words)
     assert (done.code, done.err) == (0, "")
     count = len(image.firmware_files())
     assert done.out == (
@@ -51,7 +54,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> N
     seen = set()
     for seed in ("0", "1", "4242"):
         out = tmp_path / f"{seed}.bin"
-        done = limpet(
+        done = shell.limpet(
             *VIRTUAL, out, "--node", EXAMPLE, "--json", PYTHONHASHSEED=seed, TZ=f"UTC+{len(seed)}", LC_ALL="C"
         )
         assert done.code == 0, done.err

@@ -20,9 +20,10 @@ from host_tools.image.told import as_json, text
 from host_tools.partitions import Partition
 from host_tools.pki import partition as identity
 from host_tools.virtual.rom.efuses import Efuses
-from tests.host import spool_vectors
+from tests.host import shell, spool_vectors
+from tests.host.in_process import limpet
 from tests.host.official import CHIPS, official
-from tests.host.shell import limpet, refused
+from tests.host.shell import refused
 from tests.host.virtual_rig import BLANK, Rig, boards_on_bench
 
 BOARD = boards.load_board("virtual")
@@ -387,7 +388,7 @@ def test_garbage_is_refused_with_a_sentence(what: str) -> None:
 
 def test_a_file_from_the_shell(tmp_path: Path, used: bytes) -> None:
     (tmp_path / "used.bin").write_bytes(used)
-    done = limpet("image", "show", tmp_path / "used.bin")
+    done = shell.limpet("image", "show", tmp_path / "used.bin")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{tmp_path / 'used.bin'}: a whole flash, 4 MiB\n")
     assert "this checkout's firmware" in done.out

@@ -13,7 +13,8 @@ import segno
 from host_tools.errors import LimpetError
 from host_tools.fleet import Fleet, Node, labels
 from host_tools.fleet.labelling import write
-from tests.host.shell import limpet
+from tests.host import shell
+from tests.host.in_process import limpet
 from tests.host.test_fleet import RECORD
 
 NODE = Node("line3-007", "24:0a:c4:12:34:56", "in service", "", fingerprint="0123456789abcdef" * 4)
@@ -78,7 +79,8 @@ def test_from_the_shell(tmp_path: Path) -> None:
         done = limpet("fleet", "labels", "--as", form, cwd=tmp_path)
         assert (done.code, done.out) == (0, f"{path}\n"), done.err
         assert "n01" in (tmp_path / path).read_text()
-    assert limpet("fleet", "labels", "n01", "--as", "csv", "-o", "a/b.csv", cwd=tmp_path).out == "a/b.csv\n"
+    written = shell.limpet("fleet", "labels", "n01", "--as", "csv", "-o", "a/b.csv", cwd=tmp_path)
+    assert written.out == "a/b.csv\n"
     rows = list(csv.reader((tmp_path / "a/b.csv").read_text().splitlines()))
     assert rows[1] == ["n01", RECORD.mac, "cd" * 8, f"limpet:n01?mac=240ac4000001&cert={'cd' * 8}"]
     done = limpet("fleet", "labels", "n09", cwd=tmp_path)

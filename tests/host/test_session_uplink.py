@@ -65,7 +65,7 @@ def sample(n):
         seq = spool.next
         spool.append(seq, 0, seq % 4, 0, seq)
 
-def run_until(uplink, condition, seconds=20):
+def run_until(uplink, condition, seconds=60):
     steps = uplink.run()
     end = time.ticks_add(time.ticks_ms(), seconds * 1000)
     while not condition():
@@ -297,8 +297,8 @@ def test_a_puback_that_never_comes_ends_the_session_not_the_delivery(plant: Plan
     # The broker answers pings and later packets, but one pack it never acknowledges.
     first, second = Broker(withholds=[4]), Broker()
     script = """
-mqtt.time = delivery_module.time = Hurried(60)
-u = make(keepalive=60)
+delivery_module.time = Hurried(12)
+u = make(keepalive=3)
 sample(60)
 tell(run_until(u, lambda: u.connects == 2 and drained()), spool.lost)
 """

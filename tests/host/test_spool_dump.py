@@ -15,7 +15,9 @@ from host_tools.pki.partition import Identity
 from host_tools.repl import Repl
 from host_tools.spool import source
 from host_tools.virtual.bench import Bench
-from tests.host.shell import Done, limpet, refused
+from tests.host import shell
+from tests.host.in_process import limpet
+from tests.host.shell import Done, refused
 from tests.host.spool_vectors import SECTOR, named, partition
 from tests.host.virtual_rig import Rig
 
@@ -67,7 +69,7 @@ def test_a_flash_file(file: Callable[[bytes], Path]) -> None:
         "  wear     0 to 1 erases a sector; flash is made for 100,000",
         "  damage   none",
     ]
-    assert shown(limpet("spool", "dump", path)) == summary
+    assert shown(shell.limpet("spool", "dump", path)) == summary
     assert shown(limpet("spool", "dump", path, "--all")) == [
         *summary,
         "",

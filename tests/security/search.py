@@ -66,7 +66,7 @@ class Onlooker:
     def saw(self, needles: Iterable[bytes]) -> bool:
         """Whether one of the needles was in one of them."""
         needles = tuple(needles)
-        return any(holds(each, needles) for each in self.seen)
+        return any(holds(each, needles) for each in tuple(self.seen))  # it may still look
 
     def _look(self) -> None:
         known: dict[tuple[str, str], bytes] = {}

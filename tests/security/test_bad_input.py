@@ -17,10 +17,10 @@ from host_tools.errors import DONE, FAILED, NO_DEVICE, REFUSED, UNVERIFIED, USAG
 from host_tools.fleet import Fleet, Record
 from host_tools.partitions import find
 from host_tools.pki import partition
+from tests.host.in_process import Ended, limpet, sentences
 from tests.host.virtual_rig import BOARD
 from tests.security import junk
 from tests.security.ground import PASSPHRASE, mosquitto, new_authority, unlock
-from tests.security.in_process import Ended, limpet, sentences
 from tests.security.test_broker_refuses import request
 
 CODES = (DONE, FAILED, USAGE, NO_DEVICE, REFUSED, UNVERIFIED)

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from tls_client import context_of
+from tls_client import context_of, umqtt_client
 
 TOPIC = "limpet/bench/data"
 PAYLOAD = b"x" * 64
@@ -55,17 +55,7 @@ def run_limpet(port, count, context):
 
 
 def run_umqtt(port, count, context):
-    class ussl:
-        # The module that PyPI's version imports is gone from MicroPython: this is what it did.
-        @staticmethod
-        def wrap_socket(sock):
-            return context.wrap_socket(sock, server_hostname="localhost")
-
-    sys.modules["ussl"] = ussl
-    from umqtt.simple import MQTTClient
-
-    client = MQTTClient("bench", "127.0.0.1", port, keepalive=60, ssl=True)
-    client.connect()
+    client = umqtt_client(port, context)
     topic = TOPIC.encode()
     started = time.ticks_us()
     for _ in range(count):

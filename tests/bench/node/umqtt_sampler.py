@@ -8,24 +8,13 @@ import json
 import sys
 import time
 
-from tls_client import context_of
+from tls_client import context_of, umqtt_client
 
 
 def main():
     port, folder = int(sys.argv[1]), sys.argv[2]
     period, seconds = int(sys.argv[3]) * 1000, float(sys.argv[4])
-    context = context_of(folder)
-
-    class ussl:
-        @staticmethod
-        def wrap_socket(sock):
-            return context.wrap_socket(sock, server_hostname="localhost")
-
-    sys.modules["ussl"] = ussl
-    from umqtt.simple import MQTTClient
-
-    client = MQTTClient("bench", "127.0.0.1", port, keepalive=60, ssl=True)
-    client.connect()
+    client = umqtt_client(port, context_of(folder))
     taken = worst = 0
     due = began = time.ticks_us()
     while time.ticks_diff(time.ticks_us(), began) < seconds * 1000000:

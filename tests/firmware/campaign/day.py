@@ -7,22 +7,14 @@ The ticks wrap after 2^30 ms as on a chip, and they do so during the day.
 """
 
 import json
-import ssl
 import sys
 import time
 
-with open(sys.argv[1]) as f:
-    JOB = json.load(f)
-sys.path[:] = [JOB["board"], ".frozen"]
-
-import esp32  # noqa: E402
-from _flash import Flash  # noqa: E402
-
-sys.path[:] = JOB["search"] + [".frozen"]  # the board's sockets and time are not for us
+import stand_ins
+from stand_ins import JOB
 
 _PERIOD = 1 << 30
 WRAPS_AT_MS = 5 * 3600 * 1000
-SYNCED = 2
 PACK = 45  # readings; somewhat more than go into one pack
 CHANNELS = [("bme280/temperature", "Cel", 2, -4000, 8500, 1000)]
 
@@ -48,15 +40,8 @@ class Simulated:
         self.ticks = (self.ticks + ms) % _PERIOD
 
 
-class Machine:
-    @staticmethod
-    def reset_cause():
-        return 1
-
-
 sleep_ms = time.sleep_ms
 sys.modules["time"] = simulated = Simulated()
-sys.modules["machine"] = Machine
 
 from limpet.events import Events  # noqa: E402
 from limpet.mqtt import CLOSED, UP  # noqa: E402
@@ -64,55 +49,16 @@ from limpet.spool import Spool  # noqa: E402
 from limpet.uplink import Uplink  # noqa: E402
 
 
-class Clock:
-    """Uptime without a wrap, and an offset that the script sets."""
+class Clock(stand_ins.Clock):
+    """Uptime without a wrap, which the script sets."""
 
-    drift = 0
     s = ms = 0
-    offset_ms = 0
-    trust = 0
-    on_mark = None
 
     def now(self):
         pass
 
     def uptime_ms(self):
         return self.s * 1000 + self.ms
-
-    def unix_ms(self, uptime_ms):
-        return self.offset_ms + uptime_ms
-
-    def is_synced(self):
-        return self.trust == SYNCED
-
-    def trust_text(self):
-        return "synced" if self.trust else "unknown"
-
-    def sync(self, offset_ms):
-        self.offset_ms, self.trust = offset_ms, SYNCED
-        self.on_mark(offset_ms, SYNCED)
-
-
-class Wifi:
-    joins = 1
-
-    def is_up(self):
-        return True
-
-    def rssi(self):
-        return -60
-
-    def dns(self):
-        return "127.0.0.1"
-
-
-class Sampler:
-    channels = CHANNELS
-    sensors = ()
-    missed = 0
-
-    def lateness(self):
-        return 0
 
 
 class Task:
@@ -126,25 +72,19 @@ class Task:
 
 
 def main():
-    esp32.flash = Flash(JOB["flash"])
-    spool = Spool(esp32.Partition("spool"), JOB["node"])
+    flash = stand_ins.power_on()
+    spool = Spool(stand_ins.spool_partition(), JOB["node"])
     clock = Clock()
     spool.start(CHANNELS)
     spool.slack = lambda: 900
     clock.on_mark = spool.mark
-    settings = {
-        "prefix": "limpet",
-        "board": "virtual",
-        "keepalive": 300,  # longer than from pack to pack: in this time an answer to a ping would be late
-        "batch_ms": 60000,
-        "health_s": 600,
-        "brokers": [{"host": "127.0.0.1", "port": JOB["port"], "name": JOB["name"]}],
-    }
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(read("chain"), read("key"))
-    context.load_verify_locations(cadata=read("trusted"))
-    uplink = Uplink(settings, JOB["node"], context, clock, spool, Wifi(), Sampler(), Events())
+    settings = stand_ins.settings(
+        keepalive=300,  # longer than from pack to pack: in this time an answer to a ping would be late
+        batch_ms=60000,
+        health_s=600,
+    )
+    parts = stand_ins.Wifi(), stand_ins.Sampler(CHANNELS), Events()
+    uplink = Uplink(settings, JOB["node"], stand_ins.context(), clock, spool, *parts)
     delivery = uplink.run()
     tasks = Task(spool.run()), Task(delivery)
 
@@ -181,8 +121,8 @@ def main():
         "pending": len(spool),
         "capacity": spool.capacity,
         "connects": uplink.connects,
-        "erases": esp32.flash.erases,
-        "programmed": esp32.flash.bytes_programmed,
+        "erases": flash.erases,
+        "programmed": flash.bytes_programmed,
     }
     print("e " + json.dumps(end))
 
@@ -190,11 +130,6 @@ def main():
 def ask(word):
     print(word)
     sys.stdin.readline()
-
-
-def read(name):
-    with open("%s/%s.der" % (JOB["identity"], name), "rb") as f:
-        return f.read()
 
 
 main()

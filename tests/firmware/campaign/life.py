@@ -11,33 +11,14 @@ file of JSON with what this life is to do. It prints what a witness outside of t
 
 import json
 import os
-import ssl
-import sys
 import time
 
-with open(sys.argv[1]) as f:
-    JOB = json.load(f)
-sys.path[:] = [JOB["board"], ".frozen"]
+import stand_ins
+from limpet.events import Events
+from limpet.spool import Spool
+from limpet.uplink import Uplink
+from stand_ins import JOB
 
-import esp32  # noqa: E402
-from _flash import Flash  # noqa: E402
-
-sys.path[:] = JOB["search"] + [".frozen"]  # the board's sockets and time are not for us
-
-
-class Machine:
-    @staticmethod
-    def reset_cause():
-        return 1
-
-
-sys.modules["machine"] = Machine
-
-from limpet.events import Events  # noqa: E402
-from limpet.spool import Spool  # noqa: E402
-from limpet.uplink import Uplink  # noqa: E402
-
-HOLDOVER, SYNCED = 1, 2
 CHANNELS = [
     ("bme280/temperature", "Cel", 2, -4000, 8500, 1000),
     ("probe/temperature", "Cel", 4, -55, 125, 1000),
@@ -46,18 +27,12 @@ PERIOD_MS = 1003
 DRAIN_MS = 60000
 
 
-class Clock:
-    """Uptime that jumps on with each reading, and an offset that the script sets."""
+class Clock(stand_ins.Clock):
+    """Uptime that jumps on with each reading."""
 
-    drift = 0
-
-    def __init__(self, booted_ms):
-        self._booted_ms = booted_ms
+    def __init__(self):
         self._start = time.ticks_ms()
         self._skipped = 0
-        self.offset_ms = 0
-        self.trust = 0
-        self.on_mark = None
         self.now()
 
     def now(self):
@@ -66,72 +41,27 @@ class Clock:
     def uptime_ms(self):
         return self._skipped + time.ticks_diff(time.ticks_ms(), self._start)
 
-    def unix_ms(self, uptime_ms):
-        return self.offset_ms + uptime_ms
-
-    def is_synced(self):
-        return self.trust == SYNCED
-
-    def trust_text(self):
-        return ("unknown", "holdover", "synced")[self.trust]
-
     def skip(self, ms):
         self._skipped += ms
         self.now()
 
-    def sync(self):
-        self.offset_ms, self.trust = self._booted_ms, SYNCED
-        self.on_mark(self.offset_ms, self.trust)
-
-
-class Wifi:
-    joins = 1
-
-    def is_up(self):
-        return True
-
-    def rssi(self):
-        return -60
-
-    def dns(self):
-        return "127.0.0.1"
-
-
-class Sampler:
-    channels = CHANNELS
-    sensors = ()
-    missed = 0
-
-    def lateness(self):
-        return 0
-
 
 class Life:
     def __init__(self):
-        esp32.flash = self.flash = Flash(JOB["flash"])
+        self.flash = stand_ins.power_on()
         if JOB["cut"]:
             operation, how, seed = JOB["cut"]
             # Nothing of this process goes on: no handler, no `finally`, no farewell to the broker.
             self.flash.cut_power(operation, how, seed, die=lambda: os.system("kill -9 $PPID"))
-        self.spool = Spool(esp32.Partition("spool"), JOB["node"])
-        self.clock = Clock(JOB["booted_ms"])
+        self.spool = Spool(stand_ins.spool_partition(), JOB["node"])
+        self.clock = Clock()
         self.spool.start(CHANNELS)
         self.clock.on_mark = self.spool.mark
         self.spool.slack = lambda: JOB["slack_ms"]
         self._chores = self.spool.run()
-        settings = {
-            "prefix": "limpet",
-            "board": "virtual",
-            "keepalive": 30,
-            "batch_ms": 5,
-            "retry_ms": 20,
-            "brokers": [{"host": "127.0.0.1", "port": JOB["port"], "name": JOB["name"]}],
-        }
-        context = _context(JOB["identity"])
-        events = Events()
-        self.uplink = Uplink(
-            settings, JOB["node"], context, self.clock, self.spool, Wifi(), Sampler(), events
-        )
+        settings = stand_ins.settings(keepalive=30, batch_ms=5, retry_ms=20)
+        parts = stand_ins.Wifi(), stand_ins.Sampler(CHANNELS), Events()
+        self.uplink = Uplink(settings, JOB["node"], stand_ins.context(), self.clock, self.spool, *parts)
         self._steps = self.uplink.run()
 
     def run(self):
@@ -144,7 +74,7 @@ class Life:
                     self._serve(1)
             elif name == "sync":
                 print("m")
-                self.clock.sync()
+                self.clock.sync(JOB["booted_ms"])
                 print("M")
             elif name == "drain":
                 self._serve(DRAIN_MS, self._is_drained)
@@ -188,18 +118,6 @@ class Life:
 
     def _is_drained(self):
         return not len(self.spool)
-
-
-def _context(folder):
-    def read(name):
-        with open("%s/%s.der" % (folder, name), "rb") as f:
-            return f.read()
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(read("chain"), read("key"))
-    context.load_verify_locations(cadata=read("trusted"))
-    return context
 
 
 Life().run()

@@ -16,6 +16,7 @@ from unittest import mock
 import typer.main
 
 from host_tools import cli
+from tests.host.shell import Done, environment
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,20 +25,22 @@ _command = functools.cache(typer.main.get_command)
 
 
 @dataclass(frozen=True)
-class Ended:
+class Ended(Done):
     """How a command ended. `traceback` is what it would have shown of its insides."""
 
     words: tuple[str, ...]
-    code: int
-    out: str
-    err: str
     traceback: str = ""
 
 
-def limpet(*words: str | Path, passphrase: str | None = None) -> Ended:
-    """Run the command to its end; with `passphrase` it gets one by a file descriptor."""
+def limpet(
+    *words: str | Path, passphrase: str | None = None, cwd: Path | None = None, **changes: str
+) -> Ended:
+    """Run the command to its end; with `passphrase` it gets one by a file descriptor.
+
+    What a process keeps for its life, such as which MicroPython there is, this one keeps from run to run.
+    """
     said = [str(word) for word in words]
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code, trace = 0, ""
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     with contextlib.ExitStack() as stack:
@@ -48,6 +51,8 @@ def limpet(*words: str | Path, passphrase: str | None = None) -> Ended:
             os.close(writing)
             said += ["--passphrase-fd", str(reading)]
         stack.enter_context(mock.patch.object(sys, "argv", ["limpet", *said]))
+        stack.enter_context(mock.patch.dict(os.environ, environment(**changes), clear=True))
+        stack.enter_context(contextlib.chdir(cwd or Path.cwd()))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.enter_context(warnings.catch_warnings())
@@ -57,11 +62,16 @@ def limpet(*words: str | Path, passphrase: str | None = None) -> Ended:
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
         except BaseException:
-            trace = traceback.format_exc()
+            code, trace = 1, traceback.format_exc()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-    return Ended(tuple(said), code, out.getvalue(), err.getvalue(), trace)
+    return Ended(code, _text(out), _text(err) + trace, tuple(said), trace)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def sentences(err: str) -> Sequence[str]:
