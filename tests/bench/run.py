@@ -18,6 +18,7 @@ from tests.bench import (
     deploying,
     flash,
     flashing,
+    hil,
     issuing,
     keys,
     lateness,
@@ -49,6 +50,7 @@ FIGURES: dict[str, Callable[[Ground], list[Row]]] = {
     "keys": keys.rows,
     "issuing": issuing.rows,
     "provisioning": provisioning.rows,
+    "hil": hil.rows,
 }
 
 
