@@ -47,6 +47,8 @@ class BrokerConfig:
     """The authority's list of revoked certificates (PEM); Mosquitto alone."""
     side: Listener | None = None
     """A second place where it listens; Mosquitto alone."""
+    logs_packets: bool = False
+    """Its log tells of each MQTT packet; Mosquitto alone."""
 
     @classmethod
     def checked(cls, folder: Path, access: Access, address: str, port: int) -> "BrokerConfig":

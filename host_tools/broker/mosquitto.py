@@ -69,6 +69,7 @@ def configuration(config: BrokerConfig, acl: Path, *, as_root: bool, store: Path
         "log_type warning",
         "log_type notice",
         "log_type information",
+        *(["log_type debug"] if config.logs_packets else []),
     ]
     return "\n".join(lines) + "\n"
 

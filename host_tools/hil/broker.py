@@ -17,7 +17,7 @@ from host_tools.errors import UsageError
 from host_tools.hil import broker_log
 from host_tools.hil.authority import NodeKind, RunAuthority, ServerKind
 from host_tools.hil.blocked import Blocked
-from host_tools.hil.broker_log import Session
+from host_tools.hil.broker_log import Packet, Session
 from host_tools.hil.console import Console
 from host_tools.hil.heard import Arrival, Heard, parsed
 from host_tools.hil.readings import Readings
@@ -285,6 +285,10 @@ class Witness:
         """The node's sessions, by the name in its certificate; oldest first."""
         return [each for each in broker_log.sessions(self.log) if each.client == node.id]
 
+    def packets(self, node: HasId) -> list[Packet]:
+        """What the node published with QoS 1, packet by packet, with those that came again; oldest first."""
+        return [each for each in broker_log.packets(self.log) if each.client == node.id]
+
     def refusals(self) -> list[str]:
         """Why TLS connections came to nothing, whichever side it was, in OpenSSL's words; oldest first."""
         return broker_log.refusals(self.log)
@@ -402,6 +406,7 @@ class Witness:
             *theirs,
             crl=crl,
             side=Listener(_LOOPBACK, side, *ours),
+            logs_packets=True,
         )
 
     def _credential(self, kind: ServerKind) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""What Mosquitto's log tells of clients that came, went, or were not let in. Pure: no I/O."""
+"""What Mosquitto's log tells of clients: which came, went, or were not let in, and what they sent. Pure: no I/O."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ _CAME = re.compile(r"New client connected from (\S+) as (\S+) \(p\d+, c([01]), k
 _WENT = re.compile(
     r"Client (\S+) (closed its connection|disconnected|has exceeded timeout|already connected)\b"
 )
+_SENT = re.compile(r"Received PUBLISH from (\S+) \(d([01]), q1, r[01], m(\d+), '([^']*)', .*")
 # The one when all of the handshake has come at once, the other else.
 _TLS = re.compile(
     r"(?:Client connection from \S+ failed|OpenSSL Error\[\d+\]): error:[^:]*:[^:]*:[^:]*:(.*?)\.?"
@@ -30,6 +31,20 @@ class Session:
     """How it ended, in the broker's words; nothing while it lasts, or when the broker ended."""
 
 
+@dataclass(frozen=True)
+class Packet:
+    """A PUBLISH with QoS 1 that the broker got from a client."""
+
+    at: int
+    """When, in seconds since 1970."""
+    client: str
+    number: int
+    """Its packet identifier."""
+    again: bool
+    """It says that it was sent before (MQTT's DUP flag)."""
+    topic: str
+
+
 def sessions(log: str) -> list[Session]:
     """Those in a log, oldest first."""
     found: list[Session] = []
@@ -44,6 +59,15 @@ def sessions(log: str) -> list[Session]:
         elif text.endswith(" starting"):
             open_.clear()
     return found
+
+
+def packets(log: str) -> list[Packet]:
+    """Those that came, oldest first; for a broker that logs packets."""
+    return [
+        Packet(at, sent[1], int(sent[3]), sent[2] == "1", sent[4])
+        for at, text in _lines(log)
+        if (sent := _SENT.fullmatch(text))
+    ]
 
 
 def refusals(log: str) -> list[str]:

@@ -62,6 +62,23 @@ def test_the_broker_keeps_its_session(node: Node, broker: Witness, link: Link) -
     assert not any(each.clean for each in broker.connections(node))
 
 
+def test_after_a_good_session_the_first_broker_comes_first(
+    node: Node, broker: Witness, link: Link, rig: Rig
+) -> None:
+    """A restart of it does not leave the node with its stand-in."""
+    first = node.settings["brokers"][0]
+    second = rig.another_broker()
+    node.configure(brokers=[first, {**first, "host": second.address, "port": second.port}])
+    broker.readings(node)
+    node.run_for(1)
+    sessions = len(broker.connections(node))
+    link.reset()
+    broker.wait_for(
+        lambda: len(broker.connections(node)) > sessions or second.connections(node), "the next session"
+    )
+    assert not second.connections(node)
+
+
 def test_the_second_broker_helps_out_and_the_first_comes_back(node: Node, broker: Witness, rig: Rig) -> None:
     """While the first is away the second gets the readings; once that one goes, the first one again, and of
     both together nothing is missing."""

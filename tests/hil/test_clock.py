@@ -14,6 +14,8 @@ OLD = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 HOUR = 3600.0
 PATIENCE_S = 40.0
 """Without time a node asks for it every 16 s at first, and connects after 10 s."""
+TOLERANCE = 2.0
+"""Periods; a machine whose cores are all busy takes a sample late."""
 
 
 def verdict(node: Node, since: int | None = None) -> str:
@@ -67,7 +69,7 @@ def test_a_clock_that_is_set_late_dates_what_came_before(node: Node, broker: Wit
     assert begin - 2 <= late.times[0] <= late.times[-1] <= clock.now()
     for sensor in node.settings["sensors"]:
         for channel in (each for each in late.channels if each.startswith(f"{sensor['name']}/")):
-            assert late.of(channel).without_gaps(period=sensor["period_ms"] / 1000)
+            assert late.of(channel).without_gaps(sensor["period_ms"] / 1000, TOLERANCE)
 
 
 def test_boots_that_never_had_the_time_are_dated_between_their_neighbours(

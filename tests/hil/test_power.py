@@ -81,7 +81,9 @@ def changed(rig: Rig, tmp_path: Path) -> Callable[[str], Path]:
         folder = tmp_path / version
         shutil.copytree(rig.firmware, folder)
         module = folder / "limpet" / "__init__.py"
-        module.write_text(re.sub(r'(?m)^__version__ = ".+"', f'__version__ = "{version}"', module.read_text()))
+        module.write_text(
+            re.sub(r'(?m)^__version__ = ".+"', f'__version__ = "{version}"', module.read_text())
+        )
         return folder
 
     return make

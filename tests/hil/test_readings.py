@@ -33,6 +33,13 @@ FAULTS = {
 """What can happen to a sensor, and the reason that its readings then have (docs/sensors.md)."""
 
 
+RANGES = {
+    "bme280": {"temperature": (-40, 85), "pressure": (30_000, 110_000), "humidity": (0, 100)},
+    "ds18b20": {"temperature": (-55, 125)},
+}
+"""What they measure, by their makers; that of a loop is in its settings."""
+
+
 def sensor_of(node: Node, kind: str) -> dict[str, object]:
     found: dict[str, object] = next(each for each in node.settings["sensors"] if each["kind"] == kind)
     return found
@@ -49,6 +56,12 @@ def next_of(broker: Witness, node: Node, sensor: str, *, bad: bool) -> Reading:
     before = len(count())
     broker.wait_for(lambda: len(count()) > before, f"a {'bad' if bad else 'good'} reading of {sensor}")
     return count()[-1]
+
+
+def told(broker: Witness, node: Node, sensor: str) -> str | None:
+    """What the last health report says of a sensor."""
+    health = broker.health(node)
+    return health["sensors"][sensor] if health else None
 
 
 @pytest.mark.parametrize(
@@ -113,6 +126,31 @@ def test_nothing_is_said_with_more_or_fewer_digits(node: Node, broker: Witness) 
             assert each.value is not None and told["low"] <= float(each.value) <= told["high"]
 
 
+def test_the_range_of_each_channel_is_told(node: Node, broker: Witness) -> None:
+    about = broker.wait_for(lambda: broker.about(node), "what the node tells of itself")
+    channels = {each["n"]: (each["low"], each["high"]) for each in about["channels"]}
+    for sensor in node.settings["sensors"]:
+        ranges = RANGES.get(sensor["kind"])
+        if ranges is None:
+            unit = 10 ** sensor["decimals"]
+            ranges = {sensor["quantity"]: (sensor["low"] / unit, sensor["high"] / unit)}
+        for leaf, expected in ranges.items():
+            assert channels[f"{sensor['name']}/{leaf}"] == expected
+
+
+@pytest.mark.needs("fault:bme280", "stimulus:bme280/temperature")
+def test_what_a_sensor_is_not_made_for_is_no_value(node: Node, broker: Witness, stimulus: Stimulus) -> None:
+    """And with its temperature the other two are not to be believed either (docs/sensors.md)."""
+    name = str(sensor_of(node, "bme280")["name"])
+    stimulus.set(f"{name}/temperature", 90.0)
+    next_of(broker, node, name, bad=True)
+    stimulus.set(f"{name}/temperature", 20.0)
+    next_of(broker, node, name, bad=False)
+    found = broker.readings(node).bad
+    assert {each.reason for each in found} == {"out of range"}
+    assert len(found.channels) == len(RANGES["bme280"])
+
+
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.needs(f"fault:{kind}")) for kind in FAULTS]
 )
@@ -141,9 +179,7 @@ def test_a_sensor_that_comes_late_is_found(node: Node, broker: Witness, stimulus
     stimulus.fault(name, "unplugged")
     node.reset()
     assert next_of(broker, node, name, bad=True).reason == "no acknowledge"
-    health = broker.wait_for(lambda: broker.health(node), "the node's health")
-    broker.wait_for(
-        lambda: name in (broker.health(node) or health)["sensors"], "the sensor in the health report"
-    )
+    broker.wait_for(lambda: told(broker, node, name) == "no acknowledge", "the fault in the health report")
     stimulus.fault(name, None)
     assert next_of(broker, node, name, bad=False).value is not None
+    broker.wait_for(lambda: told(broker, node, name) == "good", "the good sensor in the health report")

@@ -9,6 +9,8 @@ from host_tools.hil.node import Node
 from host_tools.hil.rig import Rig
 
 PATH = "limpet.json"
+TOLERANCE = 2.0
+"""Periods; a machine whose cores are all busy takes a sample late."""
 OTHER_VERSION = "/limpet.json is not of this firmware's version: deploy firmware and settings together"
 
 
@@ -56,7 +58,7 @@ def test_other_sensors_count_from_the_next_start_on(node: Node, broker: Witness)
     assert found.without_gaps() and len(found.epochs) == 1
     assert found[count:].channels == sorted(name for name, _ in expected)
     for name, _ in expected:
-        assert found[count:].of(name).without_gaps(period=period / 1000)
+        assert found[count:].of(name).without_gaps(period / 1000, TOLERANCE)
 
 
 def test_settings_of_a_newer_firmware_are_refused_and_mended(node: Node, broker: Witness) -> None:

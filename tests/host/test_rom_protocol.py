@@ -551,14 +551,21 @@ def test_status_registers_need_a_permit(tmp_path):
 # Beside another ROM
 
 
+class Patient(BootloaderConnection):
+    """It waits 50 ms for the acknowledgement of a packet of flash: too short for a busy machine."""
+
+    def set_timeout(self, timeout: float) -> None:
+        super().set_timeout(60.0)
+
+
 class Other:
     """esp32-mock-bootloader, by somebody else."""
 
     def __init__(self, chip: str) -> None:
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._stop = threading.Event()
-        connection = BootloaderConnection(sock=theirs)
+        connection = Patient(sock=theirs)
         self._thread = threading.Thread(
             target=handle_client, args=(connection, self._stop, chip), kwargs={"flash": FlashImage()}
         )
