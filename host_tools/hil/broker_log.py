@@ -1,4 +1,4 @@
-"""What Mosquitto's log tells of clients: which came, went, or were not let in, and what they sent. Pure: no I/O."""
+"""What Mosquitto's log tells of clients: who came, went, was not let in, and sent what. Pure: no I/O."""
 
 import re
 from dataclasses import dataclass

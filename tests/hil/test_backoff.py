@@ -32,8 +32,8 @@ def test_attempts_become_rarer(node: Node, broker: Witness, link: Link) -> None:
 
 
 def test_a_pause_is_any_part_of_what_it_may_be(node: Node, broker: Witness, link: Link) -> None:
-    """Its limit doubles with each attempt, and dice say how much of it is waited: nodes that lost their broker
-    together do not come back together."""
+    """Its limit doubles with each attempt, and dice say how much of that is waited: nodes that lose their
+    broker together do not come back together."""
     since, first = refuse(node, link), node.settings["retry_ms"] / 1000
 
     def is_any_short() -> bool:

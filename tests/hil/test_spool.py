@@ -26,7 +26,7 @@ def hasty(node: Node) -> list[dict[str, Any]]:
 
 def readings_a_second(broker: Witness, node: Node) -> float:
     about = broker.wait_for(lambda: broker.about(node), "what the node tells of itself")
-    return sum(1000 / channel["period_ms"] for channel in about["channels"])
+    return sum(1000 / float(channel["period_ms"]) for channel in about["channels"])
 
 
 def go_away(link: Link) -> None:

@@ -427,8 +427,9 @@ def test_a_node_with_a_wrong_certificate_is_refused(
     known = len(witness.refusals())
     with pytest.raises((Refused, OSError)), Player(witness, tmp_path, identity):
         pass
-    said = witness.wait_for(lambda: witness.refusals()[known:], "the refusal in the log")
-    assert "certificate verify failed" in said
+    witness.wait_for(
+        lambda: "certificate verify failed" in witness.refusals()[known:], "the refusal in the log"
+    )
     assert witness.connections(Named(identity.node_id)) == []
 
 
@@ -512,3 +513,16 @@ half a li"""
         broker_log.Session(1795401615, "n01", False, 15),
     ]
     assert broker_log.refusals(log) == ["certificate verify failed", "tlsv1 alert unknown ca"]
+
+
+def test_packets_in_a_log() -> None:
+    log = """1795401612: Received PUBLISH from n01 (d0, q1, r1, m4, 'limpet/n01/state', ... (39 bytes))
+1795401612: Sending PUBLISH to limpet.witness (d0, q1, r0, m2, 'limpet/n01/state', ... (39 bytes))
+1795401612: Sending PUBACK to n01 (m4, rc0)
+1795401612: Received PUBLISH from n01 (d0, q0, r0, m0, 'limpet/n01/health', ... (281 bytes))
+1795401613: Received PUBLISH from n01 (d1, q1, r0, m65535, 'limpet/n01/data', ... (411 bytes))
+1795401614: Received PUBLISH from n02 (d0, q1, r0, m1, 'limp"""
+    assert broker_log.packets(log) == [
+        broker_log.Packet(1795401612, "n01", 4, False, "limpet/n01/state"),
+        broker_log.Packet(1795401613, "n01", 65535, True, "limpet/n01/data"),
+    ]
