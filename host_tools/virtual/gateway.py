@@ -91,7 +91,7 @@ class _Relay:
         task.add_done_callback(self._tasks.discard)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # cancelled by `drop`; asyncio 3.11 would log that
             _abort(writer)
             return
         _no_delay(far_writer)

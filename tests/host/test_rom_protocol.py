@@ -551,7 +551,7 @@ def test_status_registers_need_a_permit(tmp_path):
 # Beside another ROM
 
 
-class Patient(BootloaderConnection):
+class Patient(BootloaderConnection):  # type: ignore[misc]
     """It waits 50 ms for the acknowledgement of a packet of flash: too short for a busy machine."""
 
     def set_timeout(self, timeout: float) -> None:
