@@ -54,13 +54,13 @@ def suggest(
     """Print a rig file for each board that is plugged in."""
     from host_tools.devices.identify import look
     from host_tools.devices.port import describe, ports
-    from host_tools.hil.rigs import known_rigs
+    from host_tools.hil.rigs import known_rigs, sound_rigs
     from host_tools.hil.rigs.suggest import suggestions
 
     clean_up_when_ended()
     there = ports()
     asked = [describe(name, there) for name in dict.fromkeys(port)] if port else there
-    made, why_not = suggestions(look(asked, reset=probe), known_rigs(folder))
+    made, why_not = suggestions(look(asked, reset=probe), known_rigs(folder), sound_rigs(folder))
     for sentence in why_not:
         remark(sentence)
     for each in made:
@@ -137,7 +137,11 @@ def run(
         ledger=ledger,
     )
     with shown(remark) as watch:
-        ended = run_tests(order, watch)
+        try:
+            ended = run_tests(order, watch)
+        except KeyboardInterrupt:
+            remark(f"limpet: interrupted; the report on what has run is {out / 'report.html'}.")
+            raise
     for sentence in ended.broken:
         remark(f"limpet: {sentence}")
     counts = summary(ended.results)
@@ -214,6 +218,11 @@ def quarantine(
 
     with record.Ledger(ledger) as opened:
         made = opened.quarantine(test, rig, days, why)
+        known = opened.history(test, rig)
+    if not known:
+        remark(
+            f"limpet: {ledger} has no run of '{test}' on '{rig}': see that both are as the report has them."
+        )
     typer.echo(f"in quarantine until {_day(made.until)}: {test} on {rig}")
 
 

@@ -17,7 +17,7 @@ from host_tools.errors import LimpetError
 from host_tools.hil.evidence import Result, Tail
 from host_tools.hil.evidence.record import Line
 
-PLAIN = ("--color=no", "-pno:cacheprovider")
+PLAIN = ("--color=no", "-pno:cacheprovider", "-Wignore::pytest.PytestAssertRewriteWarning")
 """Words of every job: what pytest says goes to a file, and what it remembers would be of all jobs at once."""
 
 LOG = "pytest.log"

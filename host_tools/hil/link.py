@@ -1,9 +1,10 @@
 """The link between a node and the broker, and all that can happen to it."""
 
+import math
 from dataclasses import replace
 from typing import Protocol, Self
 
-from host_tools.errors import LimpetError
+from host_tools.errors import LimpetError, UsageError
 from host_tools.hil.blocked import Blocked
 from host_tools.hil.board import Radio
 from host_tools.hil.timeline import Timeline
@@ -107,16 +108,19 @@ class Link:
         self._proxy.cut_next(*cuts)
 
     def latency(self, seconds: float) -> None:
-        """Delay everything by so much, each way."""
+        """Delay everything by so much, each way. Raises UsageError for less than 0."""
+        _within("latency", seconds, 0, math.inf)
         self._set("latency", latency=seconds)
 
     def loss(self, fraction: float) -> None:
         """Lose so much of what passes, 0 to 1, as TCP shows it: it stalls for 0.1 to 1 s, and what is behind
-        it waits too."""
+        it waits too. Raises UsageError for another fraction."""
+        _within("loss", fraction, 0, 1)
         self._set("loss", stall_chance=fraction)
 
     def throttle(self, bytes_per_s: float) -> None:
-        """Pass no more than that, each way of each connection; 0 is no limit."""
+        """Pass no more than that, each way of each connection; 0 is no limit. Raises UsageError for less."""
+        _within("throttle", bytes_per_s, 0, math.inf)
         self._set("throttle", rate=bytes_per_s)
 
     def clear(self) -> None:
@@ -179,3 +183,9 @@ class Link:
 
     def _tell(self, text: str, **values: float | int | str) -> None:
         self._timeline.add("link", text, **values)
+
+
+def _within(what: str, value: float, least: float, most: float) -> None:
+    if not (least <= value <= most and math.isfinite(value)):
+        wanted = f"a number from {least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+        raise UsageError(f"A {what} of {value:g}: give {wanted}.")

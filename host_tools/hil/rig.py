@@ -36,6 +36,8 @@ _TTL_S = 900.0
 """A test that takes longer than that hangs."""
 _QUICK: Mapping[str, Any] = {"keepalive": 10, "health_s": 1, "batch_ms": 200, "retry_ms": 300}
 """So that a test sees in seconds what takes minutes in a plant; a node file allows none of them so short."""
+_LAST_WORDS = 5
+"""Lines."""
 _VERSION = re.compile(r'^__version__ = "(.+)"', re.MULTILINE)
 
 
@@ -143,7 +145,11 @@ class Rig:
             return self._node
         broker = self.broker
         self._node.install(self.image)
-        broker.wait_for_readings(self._node, 1)
+        try:
+            broker.wait_for_readings(self._node, 1)
+        except AssertionError as error:
+            said = self.board.log.after(self.board.log.since).splitlines()[-_LAST_WORDS:]
+            raise AssertionError("\n".join((f"{error}; the node's last words:", *said))) from None
         return self._node
 
     @property
@@ -194,7 +200,8 @@ class Rig:
 
     @property
     def where(self) -> Where:
-        """What a result of this rig says that it ran on."""
+        """What a result of this rig says that it ran on, as far as it has come to that."""
+        made = vars(self).get("image")
         found = _VERSION.search((self.firmware / "limpet" / "__init__.py").read_text())
         return Where(
             rung=self.rung,
@@ -202,8 +209,8 @@ class Rig:
             board=self.file.board.name,
             mac=self.board.mac,
             firmware=found[1] if found else "",
-            firmware_sha256=self.image.firmware_sha256,
-            image_sha256=self.image.sha256,
+            firmware_sha256=made.firmware_sha256 if made else "",
+            image_sha256=made.sha256 if made else "",
             micropython=self.board.micropython,
         )
 

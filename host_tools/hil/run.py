@@ -114,9 +114,9 @@ def chosen(order: Order) -> list[Wanted]:
     see_no_conflict([each.rig for each in wanted])
     of_rungs = [each for each in wanted if not order.rungs or each.rig.rung in order.rungs]
     if not of_rungs:
+        which = f"None of the rigs {', '.join(names)}" if order.rigs else f"No rig in {order.folder}"
         raise UsageError(
-            f"No rig in {order.folder} is of the rung {' or '.join(order.rungs)}: name another rung, or "
-            "write a rig file."
+            f"{which} is of the rung {' or '.join(order.rungs)}: name another rung, or write a rig file."
         )
     return of_rungs
 

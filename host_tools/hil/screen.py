@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from rich.progress import Progress, TaskID
 
@@ -91,9 +92,11 @@ def shown(say: Callable[[str], None]) -> Iterator[Watch]:
 
 
 def told(result: Result) -> str:
-    """A result in a line: outcome, test, and the end of what was wrong with it."""
+    """A result in a line: outcome, test, and what was wrong with it: the error, where pytest marks one."""
     why = [line.strip() for line in result.why.splitlines() if line.strip()]
-    return f"{result.outcome} {result.test}" + (f": {why[-1]}" if why else f" ({result.seconds:.1f} s)")
+    errors = [line for before, line in pairwise(["", *why]) if _is_error(line) and not _is_error(before)]
+    said = errors[-1].removeprefix("E").strip() if errors else why[-1] if why else ""
+    return f"{result.outcome} {result.test}" + (f": {said}" if said else f" ({result.seconds:.1f} s)")
 
 
 def counted(ended: Ended) -> str:
@@ -101,6 +104,10 @@ def counted(ended: Ended) -> str:
     counts = Counter(each.outcome for each in ended.results)
     said = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]] or ["no results"]
     return ", ".join([*said, "broke off"] if ended.broken else said)
+
+
+def _is_error(line: str) -> bool:
+    return line.startswith("E  ")
 
 
 def _short(test: str) -> str:

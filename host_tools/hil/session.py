@@ -1,7 +1,7 @@
 """One pytest process: the rig that it runs on, and what it records of each test."""
 
 import contextlib
-import getpass
+import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from host_tools import paths
-from host_tools.errors import UsageError
+from host_tools.errors import LimpetError, UsageError
 from host_tools.hil import rigs
 from host_tools.hil.blocked import Blocked
 from host_tools.hil.children import REMARK
@@ -20,9 +20,12 @@ from host_tools.hil.evidence import Outcome, Recorder, Result, Rung, Samples, Sc
 from host_tools.hil.rig import Rig
 from host_tools.hil.rigs import RigFile
 from host_tools.hil.timeline import Event
+from host_tools.hil.who import user
 
 _AGAIN: Collection[str] = ("rerun",)
 """The outcome that pytest-rerunfailures gives to an attempt that is not the last."""
+HOLDER = "LIMPET_HOLDER"
+"""Names whoever holds a rig to those who wait for it: "nightly #217"."""
 
 
 class HilSession:
@@ -43,6 +46,7 @@ class HilSession:
         self._uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
         self._stack = contextlib.ExitStack()
         self._rig: Rig | None = None
+        self._why_not = ""
         self._test: _Test | None = None
 
     def check_needs(self, needs: Iterable[str]) -> None:
@@ -69,18 +73,24 @@ class HilSession:
         return rigs.load_rig(name, self._folder)
 
     def rig(self) -> Rig:
-        """The rig, opened at its first use. Raises LimpetError or Blocked."""
+        """The rig, opened at its first use. Raises UsageError when none was named, and Blocked, without
+        trying again, when it could not be opened."""
+        if self._why_not:
+            raise Blocked(self._why_not)
         if self._rig is None:
-            self._rig = self._stack.enter_context(
-                Rig(
-                    self.file,
-                    self._firmware,
-                    self._scrubber,
-                    holder=f"pytest of {getpass.getuser()}",
-                    wait_s=self._wait_s,
-                    on_wait=self._say,
-                )
+            rig = Rig(
+                self.file,
+                self._firmware,
+                self._scrubber,
+                holder=os.environ.get(HOLDER) or f"pytest of {user()}",
+                wait_s=self._wait_s,
+                on_wait=self._say,
             )
+            try:
+                self._rig = self._stack.enter_context(rig)
+            except (Blocked, LimpetError) as error:
+                self._why_not = str(error)
+                raise Blocked(self._why_not) from None
         return self._rig
 
     def _say(self, text: str) -> None:

@@ -60,6 +60,10 @@ _NUMBERED = {
     errno.EIO: _GONE,
 }
 _BOTH = struct.pack("I", termios.TIOCM_DTR | termios.TIOCM_RTS)
+_RULE = (
+    """echo 'KERNEL=="ttyUSB[0-9]*|ttyACM[0-9]*", GROUP="dialout", MODE="0660"' """
+    "| sudo tee /etc/udev/rules.d/70-serial.rules, and plug it in again"
+)
 _BUSY = (errno.EAGAIN, errno.EBUSY)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
@@ -109,7 +113,7 @@ def allow(path: Path) -> str:
     except (KeyError, OSError):
         return f"sudo chown $USER {path}"
     if status.st_gid == 0 or not status.st_mode & 0o060:  # not what udev's rules leave behind
-        return f"sudo chown $USER {path}"
+        return f"sudo chown $USER {path}; for good, {_RULE}"
     return f"sudo usermod -aG {group} $USER, then log in again"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from host_tools.cli.hil import quarantine
 from host_tools.errors import LimpetError, UsageError
 from host_tools.hil.evidence.collect import Results
 from host_tools.hil.evidence.flaky import (
@@ -187,3 +188,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
         Ledger(tmp_path / "file" / "ledger.db")
     with pytest.raises(LimpetError, match="cannot be used"):
         Ledger(tmp_path)
+
+
+def test_a_quarantine_of_what_never_ran_is_told(tmp_path, capsys):
+    path = tmp_path / "hil.db"
+    quarantine("t.py::tset", "desk", "issue 31", 14, path)
+    assert f"{path} has no run of 't.py::tset' on 'desk': see that" in capsys.readouterr().err

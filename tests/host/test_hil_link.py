@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from host_tools.errors import LimpetError
+from host_tools.errors import LimpetError, UsageError
 from host_tools.hil.blocked import Blocked
 from host_tools.hil.board import Network
 from host_tools.hil.board.virtual import VirtualRadio
@@ -201,6 +201,24 @@ def test_latency_loss_and_throttle_add_up_until_cleared(link: Link, timeline: Ti
         assert not answers(sock, patience=0.1), "every chunk stalls for 0.1 s at least, each way"
     told = [(each.text, *each.values.values()) for each in timeline.events() if each.text != "clear"]
     assert told == [("latency", 60), ("throttle", 0.1), ("latency", 0.001), ("loss", 1.0), ("throttle", 1e6)]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda link: link.latency(-1), "A latency of -1: give 0 or more."),
+        (lambda link: link.latency(float("nan")), "A latency of nan: give 0 or more."),
+        (lambda link: link.loss(30), "A loss of 30: give a number from 0 to 1."),
+        (lambda link: link.throttle(-1), "A throttle of -1: give 0 or more."),
+    ],
+)
+def test_a_figure_that_makes_no_sense(
+    link: Link, timeline: Timeline, make: Callable[[Link], None], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        make(link)
+    assert str(caught.value) == said
+    assert not timeline.events(0)
 
 
 def test_the_air() -> None:

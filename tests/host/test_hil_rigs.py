@@ -133,6 +133,7 @@ def test_a_rig_goes_by_its_name_in_its_folder_or_by_its_path():
     rigs = Path("rigs")
     rigs.mkdir()
     (rigs / "desk.toml").write_text(BENCH)
+    (rigs / ".#desk.toml").symlink_to("alice@bench1.4711")  # Emacs', while the file is open
     assert known_rigs(rigs) == ["desk", "virtual"]
     assert load_rig("desk", rigs).path == rigs / "desk.toml"
     (rigs / "virtual.toml").write_text('rung = "virtual"\nboard = "esp32c3_generic"\n')

@@ -9,7 +9,7 @@ from host_tools.devices.port import Port
 from host_tools.devices.probe import Chip
 from host_tools.devices.questions import What
 from host_tools.errors import LimpetError, RefusedError
-from host_tools.hil.rigs import RigFile, load_rig
+from host_tools.hil.rigs import RigFile, known_rigs, load_rig, sound_rigs
 from host_tools.hil.rigs.port import PortChoice
 from host_tools.hil.rigs.power import UhubctlPower
 from host_tools.hil.rigs.suggest import Suggestion, suggest, suggestions
@@ -130,6 +130,23 @@ def test_what_cannot_be_a_rig_is_told_in_a_sentence(each, sentence):
 def test_each_board_gets_a_name_of_its_own(tmp_path):
     made, _ = suggestions([found(location=f"1-{n}") for n in (1, 2, 3)], taken=["esp32_generic-2"])
     assert [each.name for each in made] == ["esp32_generic", "esp32_generic-3", "esp32_generic-4"]
+
+
+@pytest.mark.parametrize(
+    ("port", "each"),
+    [
+        ('{ usb = "1-2.3" }', found()),
+        ('{ usb = "1-2.3" }', found(location="1-2.3:1.0")),
+        ('{ mac = "24:0a:c4:00:00:01" }', found(chip="ESP32")),
+        ('{ url = "rfc2217://lab:4000" }', found("rfc2217://lab:4000", None)),
+    ],
+)
+def test_a_board_that_is_of_a_rig_gets_no_second_one(tmp_path, port, each):
+    (tmp_path / "desk.toml").write_text(f'rung = "bench"\nboard = "esp32_generic"\nport = {port}\n')
+    (tmp_path / "broken.toml").write_text("rung =")
+    made, [why_not] = suggestions([each, found(location="1-9")], known_rigs(tmp_path), sound_rigs(tmp_path))
+    assert [suggestion.name for suggestion in made] == ["esp32_generic"]
+    assert why_not == (f"{each.port.name}: it is the board of the rig 'desk', in {tmp_path / 'desk.toml'}.")
 
 
 def test_a_file_that_is_there_stays_as_it_is(tmp_path):

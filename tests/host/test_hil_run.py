@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ from host_tools.hil.evidence import Outcome, Result
 from host_tools.hil.evidence.flaky import Ledger
 from host_tools.hil.evidence.record import Line
 from host_tools.hil.run import Order, Wanted, chosen, exit_code, plan, suite
+from host_tools.hil.screen import told
 from tests.host.stand import wait_until
 
 BENCH = """
@@ -146,7 +148,11 @@ def test_the_rigs_of_an_order(rigs):
         (Order(rungs=("vitual",)), "There is no rung 'vitual'. Did you mean 'virtual'?"),
         (
             Order(rigs=("virtual",), rungs=("bench",)),
-            "No rig in {rigs} is of the rung bench: name another rung, or write a rig file.",
+            "None of the rigs virtual is of the rung bench: name another rung, or write a rig file.",
+        ),
+        (
+            Order(rungs=("emulator",)),
+            "No rig in {rigs} is of the rung emulator: name another rung, or write a rig file.",
         ),
     ],
 )
@@ -316,6 +322,25 @@ def test_progress_is_told_test_by_test(ran):
         assert seen.lines.count(f"{name}: 7 tests") == 1
         [blocked] = [line for line in seen.lines if line.startswith(f"{name}: blocked ")]
         assert blocked.endswith("::test_is_blocked: there is no crane")
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        (
+            ">       assert n\nE       AssertionError: not within 90 s\nE       assert 0\n\nt.py:3: it",
+            "AssertionError: not within 90 s",
+        ),
+        (
+            "E       ValueError: first\n\nt.py:3: ValueError\n\nE       OSError: then\n\nt.py:4: OSError",
+            "OSError: then",
+        ),
+        ("The port is gone: plug it in.", "The port is gone: plug it in."),
+        ("", "(1.0 s)"),
+    ],
+)
+def test_a_line_of_progress_has_the_error_and_not_its_place_alone(why, said):
+    assert told(replace(_result("failed"), why=why)).endswith(said)
 
 
 def test_one_report_of_all(ran):

@@ -213,7 +213,10 @@ def test_a_port_of_somebody_else(terminal: tuple[int, str]) -> None:
         words, capture_output=True, text=True, timeout=DEADLINE, env=environment(), check=False
     )
     assert done.returncode == 3
-    assert done.stdout == (f"{name}\n    {name} cannot be opened: you may not; sudo chown $USER {name}.\n")
+    start = (
+        f"{name}\n    {name} cannot be opened: you may not; sudo chown $USER {name}; for good, echo 'KERNEL"
+    )
+    assert done.stdout.startswith(start)
 
 
 def test_the_group_that_a_device_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +236,14 @@ def test_the_group_that_a_device_wants(tmp_path: Path, monkeypatch: pytest.Monke
     error = PermissionError(errno.EACCES, "Permission denied")
     assert why("/nonexistent", error) == "you may not; sudo chown $USER /nonexistent"
     Device.mode = stat.S_IFCHR | 0o600
-    assert allow(port) == "sudo chown $USER /dev/ttyUSB0"
+    assert allow(port) == (
+        "sudo chown $USER /dev/ttyUSB0; for good, "
+        """echo 'KERNEL=="ttyUSB[0-9]*|ttyACM[0-9]*", GROUP="dialout", MODE="0660"' """
+        "| sudo tee /etc/udev/rules.d/70-serial.rules, and plug it in again"
+    )
     Device.mode, Device.group = stat.S_IFCHR | 0o660, 4711
-    assert allow(port) == "sudo chown $USER /dev/ttyUSB0"
+    assert allow(port) == (
+        "sudo chown $USER /dev/ttyUSB0; for good, "
+        """echo 'KERNEL=="ttyUSB[0-9]*|ttyACM[0-9]*", GROUP="dialout", MODE="0660"' """
+        "| sudo tee /etc/udev/rules.d/70-serial.rules, and plug it in again"
+    )

@@ -3,7 +3,7 @@
 docs/rigs.md describes the file, rigs/virtual.toml is one.
 """
 
-from host_tools.hil.rigs.load import FOLDER, UnknownRig, known_rigs, load_all, load_rig
+from host_tools.hil.rigs.load import FOLDER, UnknownRig, known_rigs, load_all, load_rig, sound_rigs
 from host_tools.hil.rigs.model import EmulatorSpec, RigFile, Rung, WifiSpec
 from host_tools.hil.rigs.needs import UnknownCapability, capabilities, check_needs, missing
 from host_tools.hil.rigs.port import Place, PortChoice
@@ -28,4 +28,5 @@ __all__ = [
     "load_all",
     "load_rig",
     "missing",
+    "sound_rigs",
 ]

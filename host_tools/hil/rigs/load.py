@@ -1,5 +1,6 @@
 """From a rig's name, or the path of its file, to the rig, or to all problems of the file at once."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,8 @@ class UnknownRig(UsageError):
 
 def known_rigs(folder: Path = FOLDER) -> list[str]:
     """The names of the rigs in a folder, and of those that come with limpet."""
-    return sorted({path.stem for each in (folder, paths.RIGS) for path in each.glob("*.toml")})
+    found = {path.stem for each in (folder, paths.RIGS) for path in each.glob("*.toml")}
+    return sorted(name for name in found if not name.startswith("."))  # an editor's, of a file that is open
 
 
 def load_rig(name_or_path: str, folder: Path = FOLDER) -> RigFile:
@@ -83,6 +85,15 @@ def load_all(folder: Path = FOLDER) -> list[RigFile]:
     if problems:
         raise UserFileError("\n".join(problems))
     see_no_conflict(rigs)
+    return rigs
+
+
+def sound_rigs(folder: Path = FOLDER) -> list[RigFile]:
+    """Those known rigs whose files are without mistakes, by name."""
+    rigs = []
+    for name in known_rigs(folder):
+        with contextlib.suppress(UserFileError):
+            rigs.append(load_rig(name, folder))
     return rigs
 
 

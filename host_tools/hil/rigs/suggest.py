@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -14,6 +14,7 @@ from host_tools import boards
 from host_tools.boards import CHIPS, Board
 from host_tools.devices.identify import Found
 from host_tools.errors import LimpetError, RefusedError
+from host_tools.hil.rigs.model import RigFile
 from host_tools.hil.rigs.port import PortChoice
 
 _CHIP = re.compile(r"\bESP32(?:-?(?P<kind>[A-Z]\d+))?\b")
@@ -82,13 +83,17 @@ class Suggestion:
         return path
 
 
-def suggestions(found: Iterable[Found], taken: Collection[str] = ()) -> tuple[list[Suggestion], list[str]]:
-    """One for each board, with names beside those that are `taken`; and for each port without one a sentence
-    that says why."""
+def suggestions(
+    found: Iterable[Found], taken: Collection[str] = (), rigs: Iterable[RigFile] = ()
+) -> tuple[list[Suggestion], list[str]]:
+    """One for each board that none of the `rigs` has, with names beside those that are `taken`; and for each
+    port without one a sentence that says why."""
+    theirs = {rig.port.called: rig for rig in rigs if rig.port}
     names = set(taken)
     made, why_not = [], []
     for each in found:
         try:
+            _see_it_is_free(each, theirs)
             suggestion = suggest(each, names)
         except LimpetError as error:
             why_not.append(str(error))
@@ -109,6 +114,15 @@ def suggest(found: Found, taken: Collection[str] = ()) -> Suggestion:
     board, guessed = _board(found)
     text = _text(found, board, guessed, _choices(found))
     return Suggestion(_name(board, taken), text)
+
+
+def _see_it_is_free(found: Found, rigs: Mapping[str, RigFile]) -> None:
+    """Raises LimpetError when a rig has this board: two that claim one are refused."""
+    for choice in _told_by(found):
+        socket = choice.usb.partition(":")[0] if choice.usb else None  # a file may leave the interface out
+        rig = rigs.get(choice.called) or rigs.get(f"USB {socket}")
+        if rig:
+            raise LimpetError(f"{found.port.name}: it is the board of the rig '{rig.name}', in {rig.path}.")
 
 
 def _text(found: Found, board: Board, guessed: bool, choices: list[PortChoice]) -> str:
@@ -163,6 +177,16 @@ def _with_chip(chip: str) -> list[Board]:
 
 def _choices(found: Found) -> list[PortChoice]:
     """How to find the port again, the best way first."""
+    choices = _told_by(found)
+    if not choices:
+        raise LimpetError(
+            f"{found.port.name} has neither a USB socket nor a URL by which a rig file could name it: with "
+            "--probe the board tells its MAC."
+        )
+    return choices
+
+
+def _told_by(found: Found) -> list[PortChoice]:
     port = found.port
     keys = (
         ("usb", port.location),
@@ -176,11 +200,6 @@ def _choices(found: Found) -> list[PortChoice]:
                 choices.append(PortChoice.model_validate({key: value}))
             except ValidationError:  # a location or URL of a kind that no rig file names
                 continue
-    if not choices:
-        raise LimpetError(
-            f"{port.name} has neither a USB socket nor a URL by which a rig file could name it: with --probe "
-            "the board tells its MAC."
-        )
     return choices
 
 
