@@ -22,7 +22,7 @@ run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after
 
 test: $(VENV)/dev ## lint, types and all tests
 	@$(MAKE) --no-print-directory -j4 programs build/labgrid lint types
-	@$(BIN)/pytest -n 4 --dist worksteal $(PYTEST)  # they wait more than they compute
+	@$(BIN)/pytest -n 6 --dist worksteal $(PYTEST)  # they wait more than they compute
 
 lint: $(VENV)/dev ## style (ruff)
 	@$(BIN)/ruff check .

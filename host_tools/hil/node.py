@@ -11,7 +11,7 @@ from typing import Any
 
 from host_tools import deploy, image
 from host_tools.boards import Board as BoardFile
-from host_tools.errors import LimpetError
+from host_tools.errors import LimpetError, UsageError
 from host_tools.hil.board import Board, HilError, NodeImage
 from host_tools.hil.board.session import Files, Flash, Session, session
 from host_tools.hil.listener import Listener
@@ -20,8 +20,11 @@ from host_tools.hil.timeline import Timeline
 from host_tools.line import answerback
 from host_tools.partitions import SECTOR
 from host_tools.pki import partition
+from host_tools.userfile import did_you_mean
 
 _ASK_AGAIN_S = 1.0
+_OPTIONAL = ("spool", "profile", "way_in", "batch_ms", "keepalive", "health_s", "retry_ms")
+"""Settings that a node may be without (docs/formats.md)."""
 _LEAVES = {"bme280": channels.BME280, "ds18b20": channels.DS18B20}
 _ANSWER = re.compile(answerback.ANSWER.pattern.decode())
 
@@ -127,7 +130,11 @@ class Node:
 
     def configure(self, **changes: object) -> None:
         """Change settings as they stand in the node's JSON, such as `keepalive=5`, and install it anew; None
-        takes a setting away."""
+        takes a setting away. Raises UsageError for a setting that there is not."""
+        known = [*self.settings, *_OPTIONAL]
+        for key in changes:
+            if key not in known:
+                raise UsageError(f"A node has no setting '{key}'. {did_you_mean(key, known)}")
         settings = {**self.settings, **changes}
         self.provision(settings={key: value for key, value in settings.items() if value is not None})
 

@@ -111,6 +111,11 @@ def test_every_installation_begins_from_nothing(board, node):
     assert "notes.txt" not in node.files.list()
 
 
+def test_a_setting_that_there_is_not_is_a_slip(node):
+    with pytest.raises(UsageError, match=r"A node has no setting 'helth_s'\. Did you mean 'health_s'\?"):
+        node.configure(helth_s=2)
+
+
 def test_settings_are_changed_one_by_one(node):
     node.configure(keepalive=7, health_s=None)
     node.configure(retry_ms=400)
