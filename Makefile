@@ -35,7 +35,7 @@ types: $(VENV)/dev build/stubs ## types: the host tools strictly, the firmware a
 bench: $(VENV)/dev mosquitto ## measure; results go to docs/benchmarks.md and build/bench.json
 	@$(BIN)/python -m tests.bench.run
 
-soak: $(VENV)/dev programs ## what takes longer: every power cut, long outages, random trouble (SOAK_MINUTES=10)
+soak: $(VENV)/dev build/labgrid programs ## what takes longer: every power cut, long outages, random trouble (SOAK_MINUTES=10)
 	@$(BIN)/pytest -m soak -n 2 -rP $(PYTEST)
 
 security: $(VENV)/dev programs ## run the tests of the security promises; writes docs/security.md

@@ -241,10 +241,10 @@ class _Proof:
         return f"it says nothing for {self._patience.silent:g} s"
 
     def power_comes(self) -> str:
-        self._rig.power.on()
-        if self._hears(_ANSWER, self._patience.returns):
-            return "the port is back, and the node answers"
         try:
+            self._rig.power.on()
+            if self._hears(_ANSWER, self._patience.returns):
+                return "the port is back, and the node answers"
             self._log.wait_until_open(0.0)
         except HilError as error:
             raise _Wrong(

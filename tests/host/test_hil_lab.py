@@ -69,6 +69,7 @@ def test_a_place_is_a_port_and_a_switch_until_the_end_of_the_run(lab: Lab, told:
     assert told == []
 
 
+@pytest.mark.soak
 def test_it_is_given_back_when_the_whole_process_group_is_killed(lab: Lab) -> None:
     code = (
         "import sys, time\n"
@@ -87,6 +88,7 @@ def test_it_is_given_back_when_the_whole_process_group_is_killed(lab: Lab) -> No
     wait_until(lab.is_forgotten, "the place to be given back")
 
 
+@pytest.mark.soak
 def test_what_the_user_has_acquired_by_hand_is_used_and_left_to_the_user(lab: Lab, told: list[str]) -> None:
     lab.by_hand("acquire", user=user())
     try:
@@ -100,6 +102,7 @@ def test_what_the_user_has_acquired_by_hand_is_used_and_left_to_the_user(lab: La
 # -- A place that somebody else has
 
 
+@pytest.mark.soak
 def test_who_waits_is_told_for_whom_and_comes_in_turn(lab: Lab, told: list[str]) -> None:
     """Bob has reserved the place, then acquires it, then gives it back: each when we have told the last."""
     token = lab.by_hand("reserve", "--shell", f"name={BOARD}").rpartition("=")[2].strip()
@@ -122,6 +125,7 @@ def test_who_waits_is_told_for_whom_and_comes_in_turn(lab: Lab, told: list[str])
     assert lab.is_forgotten()
 
 
+@pytest.mark.soak
 def test_two_runs_of_one_user_do_not_share_a_place(lab: Lab, told: list[str]) -> None:
     with place(lab.place(), print):
         first = lab.holder()
@@ -157,6 +161,7 @@ def test_the_place_of_a_dead_run_is_told_with_the_remedy() -> None:
 # -- What a lab cannot do
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -171,6 +176,7 @@ def test_a_place_that_cannot_serve_is_told_in_one_sentence(lab: Lab, name: str, 
     assert not lab.by_hand("reservations")
 
 
+@pytest.mark.soak
 def test_a_lost_coordinator_is_told_in_one_sentence(told: list[str]) -> None:
     """In the middle of a run, at its end, and before the next one."""
     with labgrid_lab() as lab:
