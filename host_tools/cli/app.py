@@ -71,10 +71,12 @@ def run() -> NoReturn:
     try:
         app()
     except LimpetError as e:
+        _end_if_signalled()
         _fail(str(e) if e.names_its_place else f"limpet: {e}", str(e), e.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except OSError as e:  # a disk that is full, a terminal that is gone: what no module below could know
+        _end_if_signalled()
         text = f"{e.filename or 'input or output'}: {e.strerror}; mend that and try again."
         _fail(f"limpet: {text}", text, FAILED)
     sys.exit(0)
@@ -95,7 +97,18 @@ def clean_up_when_ended() -> None:
             signal.signal(number, _end)
 
 
+_ended_by: list[int] = []
+"""The signal that ends the command, once it has come."""
+
+
+def _end_if_signalled() -> None:
+    """Ctrl-C reaches the programs that we have started as well: that these fail then is no news."""
+    if _ended_by:
+        sys.exit(128 + _ended_by[0])
+
+
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    _ended_by.append(number)
     # As an exception, so that everything that was started is ended; a second signal must not cut that short.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)

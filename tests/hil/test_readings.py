@@ -99,8 +99,10 @@ def test_a_reading_is_what_was_there(
 @pytest.mark.needs("stimulus:temperature")
 def test_readings_follow_a_ramp(node: Node, broker: Witness, stimulus: Stimulus, clock: Clock) -> None:
     [channel, *_] = [each for each in node.channels if each.endswith("/temperature")]
+    sensors = {each["name"]: each for each in node.settings["sensors"]}
+    period = sensors[channel.partition("/")[0]]["period_ms"] / 1000
     begin = clock.now()
-    stimulus.ramp(channel, 10.0, 40.0, seconds=3)
+    stimulus.ramp(channel, 10.0, 40.0, seconds=max(3.0, 5 * period))
     stimulus.wait(channel)
     values = broker.readings(node, channel).between(begin + 0.5, clock.now()).values
     assert len(values) >= 3 and values[-1] > values[0]
