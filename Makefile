@@ -22,7 +22,8 @@ run: $(VENV)/run ## show a node publishing real readings (READINGS=20 ends after
 
 test: $(VENV)/dev ## lint, types and all tests
 	@$(MAKE) --no-print-directory -j4 programs build/labgrid lint types
-	@$(BIN)/pytest -n 6 --dist worksteal $(PYTEST)  # they wait more than they compute
+	@# They wait more than they compute, so six at a time. What passes at a second try is shown, as a RERUN.
+	@$(BIN)/pytest -n 6 --dist worksteal --reruns 1 $(PYTEST)
 
 lint: $(VENV)/dev ## style (ruff)
 	@$(BIN)/ruff check .
